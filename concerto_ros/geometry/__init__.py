@@ -1,0 +1,1 @@
+"""Rigid transforms, pinhole cameras, RGB-D frames, and what follows from one depth image."""
