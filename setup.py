@@ -1,0 +1,53 @@
+"""Build description of concerto_ros, for colcon (with package.xml) and for pip."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = 'concerto_ros'
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='Open-vocabulary 3D perception for robots',
+    license='Apache-2.0',
+    maintainer='concerto_ros maintainers',
+    maintainer_email='maintainers@example.org',
+    python_requires='>=3.10',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    package_data={NAME: ['**/*.json', '**/*.txt']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}/launch', sorted(glob('launch/*.launch.py'))),
+        (f'share/{NAME}/config', sorted(glob('config/*.*'))),
+    ],
+    # rclpy and the messages come with ROS; colcon installs none of these and needs none to build
+    install_requires=[
+        'numpy',
+        'Pillow',
+        'plyfile',
+        'PyYAML',
+        'rosbags',
+        'safetensors',
+        'torch',
+        'tqdm',
+    ],
+    extras_require={
+        # sparse convolution on CUDA; the name carries the CUDA version it was built for
+        'spconv': ["spconv-cu120; python_version < '3.12'"],
+        'spconv124': ['spconv-cu124'],
+        'spconv126': ['spconv-cu126'],
+        'open_clip': ['open_clip_torch'],
+        'test': ['pytest'],
+        'transformations': ['transforms3d'],
+    },
+    zip_safe=True,
+    entry_points={
+        'console_scripts': [
+            'concerto = concerto_ros.cli:main',
+            'perception_node = concerto_ros.ros.perception_node:main',
+            'replay_node = concerto_ros.ros.replay_node:main',
+        ],
+    },
+)
