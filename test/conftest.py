@@ -1,0 +1,108 @@
+"""What all tests share: an isolated ROS, seeds, devices, shared data, and tiers that must not skip.
+
+`CONCERTO_REQUIRE=ros,gpu pytest` makes a skipped test of these tiers a failure, so that a run in
+which nothing ran is never green.
+"""
+
+import importlib.util
+import os
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+HAS_RCLPY = importlib.util.find_spec('rclpy') is not None
+NO_RCLPY = 'rclpy cannot be imported: run make, or source the setup.bash of a ROS 2 installation'
+NO_CUDA = 'no CUDA device, or torch is built without CUDA'
+REQUIRED = set(filter(None, os.environ.get('CONCERTO_REQUIRE', '').split(',')))
+LOG_FOLDER = tempfile.TemporaryDirectory(prefix='concerto_ros_log_')
+
+
+def isolate_ros():
+    """Keep tests among themselves; must run before the first import of rclpy."""
+    os.environ.update(
+        ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
+        ROS_DOMAIN_ID=str(os.getpid() % 100 + 1),  # above 101, ports meet those of clients
+        ROS_LOG_DIR=LOG_FOLDER.name,
+        RCUTILS_COLORIZED_OUTPUT='0',
+        PYTHONUNBUFFERED='1',
+        FASTDDS_BUILTIN_TRANSPORTS='UDPv4',  # leaves nothing in /dev/shm, even after SIGKILL
+    )
+    os.environ.setdefault('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp')
+    os.environ.setdefault('AMENT_PREFIX_PATH', sys.prefix)
+    for name in (
+        'FASTRTPS_DEFAULT_PROFILES_FILE',
+        'ROS_LOCALHOST_ONLY',
+        'ROS_STATIC_PEERS',
+        'ROS_DISCOVERY_SERVER',
+    ):
+        os.environ.pop(name, None)
+
+
+isolate_ros()
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+def pytest_configure(config):
+    """Refuse at once what cannot be run, and what is no tier."""
+    unknown = REQUIRED - {'ros', 'gpu', 'slow'}
+    if unknown:
+        raise pytest.UsageError(f'CONCERTO_REQUIRE names ros, gpu, slow; found {sorted(unknown)}')
+    if 'ros' in REQUIRED and not HAS_RCLPY:
+        raise pytest.UsageError(f'CONCERTO_REQUIRE=ros, but {NO_RCLPY}')
+    if 'gpu' in REQUIRED and not torch.cuda.is_available():
+        raise pytest.UsageError(f'CONCERTO_REQUIRE=gpu, but there is {NO_CUDA}')
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector):
+    """Skip the modules that need rclpy for their imports where there is none."""
+    report = (yield).get_result()
+    folder = Path(__file__).parent / 'ros'
+    if not HAS_RCLPY and report.failed and folder in Path(collector.path).parents:
+        report.outcome = 'skipped'
+        report.longrepr = (str(collector.path), 0, f'Skipped: {NO_RCLPY}')
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the single tests that need rclpy where there is none."""
+    for item in items:
+        if not HAS_RCLPY and item.get_closest_marker('ros'):
+            item.add_marker(pytest.mark.skip(reason=NO_RCLPY))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Make a skip a failure where its tier is required."""
+    report = (yield).get_result()
+    tiers = REQUIRED.intersection(mark.name for mark in item.iter_markers())
+    if report.skipped and tiers and not hasattr(report, 'wasxfail'):
+        report.outcome = 'failed'
+        report.longrepr = f'CONCERTO_REQUIRE={",".join(sorted(tiers))}, but: {report.longrepr[2]}'
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Start every test with the same random numbers."""
+    random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])
+def device(request):
+    """Run a test on the CPU and, if there is one, on the GPU."""
+    if request.param == 'cuda' and not torch.cuda.is_available():
+        pytest.skip(NO_CUDA)
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope='session')
+def shared_data():
+    """Return the folder of recordings and weights that lies beside the checkout."""
+    folder = Path(__file__).resolve().parents[1].parent / 'shared' / 'data'
+    if not folder.is_dir():
+        pytest.skip(f'{folder} is absent: it holds recordings too large for the repository')
+    return folder
