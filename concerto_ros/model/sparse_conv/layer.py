@@ -1,0 +1,31 @@
+"""SubMConv3d: owns the weights of a submanifold convolution, in checkpoint layout."""
+
+import torch
+from torch import Tensor, nn
+
+from concerto_ros.model.sparse_conv.neighborhood import Neighborhood
+from concerto_ros.model.sparse_conv.torch_backend import convolve
+
+
+class SubMConv3d(nn.Module):
+    """A convolution whose outputs exist at occupied voxels only.
+
+    Attributes:
+        weight: (O, k, k, k, I), axes 1..3 follow the grid's x, y, z.
+        bias: (O,).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        super().__init__()
+        k = kernel_size
+        self.weight = nn.Parameter(torch.empty(out_channels, k, k, k, in_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor, neighborhood: Neighborhood) -> Tensor:
+        """Return (N, O) features from (N, I); under autocast computed in its dtype."""
+        weight: Tensor = self.weight
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, weight = x.to(dtype), weight.to(dtype)
+        return convolve(x, weight, self.bias, neighborhood)

@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from concerto_ros.model import BackboneConfig, PointBatch, PointTransformerV3
+
+
+def tiny_config(**changes):
+    """Five stages of one block; a window is shorter than the test clouds."""
+    values = {
+        'enc_depths': (1, 1, 1, 1, 1),
+        'enc_channels': (16, 32, 32, 48, 64),
+        'enc_num_head': (1, 2, 2, 3, 4),
+        'enc_patch_size': (64, 64, 64, 64, 64),
+    }
+    return BackboneConfig(**{**values, **changes})
+
+
+def tiny_model(seed=0, **changes):
+    """A network whose layers all matter: weights scaled by their fan-in, not small."""
+    generator = torch.Generator().manual_seed(seed)
+    model = PointTransformerV3(tiny_config(**changes)).eval()
+    with torch.no_grad():
+        for tensor in model.parameters():
+            noise = torch.randn(tensor.shape, generator=generator)
+            if tensor.ndim > 1:
+                tensor.copy_(noise / tensor[0].numel() ** 0.5)
+            else:
+                tensor.add_(noise, alpha=0.2)
+    return model
+
+
+def random_points(counts=(300,), extent=12, seed=0):
+    """Clouds of distinct voxels in a cube, features uniform in -1..1."""
+    generator = torch.Generator().manual_seed(seed)
+    cells = [torch.randperm(extent**3, generator=generator)[:n].sort().values for n in counts]
+    cells = [c[torch.randperm(len(c), generator=generator)] for c in cells]
+    cell = torch.cat(cells)
+    grid = torch.stack([cell // extent**2, cell // extent % extent, cell % extent], dim=1)
+    return PointBatch(
+        coord=grid * 0.02,
+        grid_coord=grid,
+        feat=torch.rand(len(grid), 9, generator=generator) * 2 - 1,
+        offset=torch.tensor(counts).cumsum(0),
+    )
+
+
+@pytest.fixture(name='tiny_config')
+def tiny_config_fixture():
+    return tiny_config
+
+
+@pytest.fixture(name='tiny_model')
+def tiny_model_fixture():
+    return tiny_model
+
+
+@pytest.fixture(name='random_points')
+def random_points_fixture():
+    return random_points

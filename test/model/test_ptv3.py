@@ -1,0 +1,249 @@
+import re
+from itertools import pairwise
+
+import pytest
+import torch
+
+from concerto_ros.errors import ConcertoError, ConfigError
+from concerto_ros.model import BackboneConfig, PointBatch, PointTransformerV3, make_plan
+
+TOLERANCE = {'atol': 2e-5, 'rtol': 2e-5}  # rounding of float32 over five stages, values about 1
+
+PUBLISHED_SIZES = [  # depths, channels, heads, parameters, tensors
+    ((1, 1, 1, 3, 1), (16, 32, 64, 128, 256), (1, 2, 4, 8, 16), 4_860_512, 147),
+    ((2, 2, 2, 6, 2), (32, 64, 128, 256, 512), (2, 4, 8, 16, 32), 38_648_992, 273),
+    ((3, 3, 3, 12, 3), (48, 96, 192, 384, 512), (3, 6, 12, 24, 32), 108_461_376, 453),
+    ((3, 3, 3, 12, 3), (64, 128, 256, 512, 768), (4, 8, 16, 32, 48), 207_667_456, 453),
+]
+
+STATE_DICT_NAMES = re.compile(
+    r'embedding\.(mask_token|stem\.(linear|norm)\.(weight|bias))'
+    r'|enc\.enc[1-4]\.down\.(proj|norm\.0)\.(weight|bias)'
+    r'|enc\.enc[0-4]\.block\d+\.(cpe\.[012]|norm[12]\.0|attn\.(qkv|proj)|mlp\.0\.fc[12])'
+    r'\.(weight|bias)'
+)
+
+
+def select(points, rows, counts):
+    return PointBatch(
+        coord=points.coord[rows],
+        grid_coord=points.grid_coord[rows],
+        feat=points.feat[rows],
+        offset=torch.tensor(counts, dtype=torch.int64).cumsum(0),
+    )
+
+
+@pytest.mark.parametrize(('depths', 'channels', 'heads', 'parameters', 'tensors'), PUBLISHED_SIZES)
+def test_state_dict_is_that_of_the_published_sizes(depths, channels, heads, parameters, tensors):
+    config = BackboneConfig(enc_depths=depths, enc_channels=channels, enc_num_head=heads)
+    with torch.device('meta'):
+        state = PointTransformerV3(config).state_dict()
+    assert len(state) == tensors
+    assert sum(tensor.numel() for tensor in state.values()) == parameters
+    assert [name for name in state if not STATE_DICT_NAMES.fullmatch(name)] == []
+
+
+def test_same_input_gives_the_same_features(tiny_model, random_points):
+    model, points = tiny_model(), random_points()
+    torch.manual_seed(1)
+    first = model(points).upcast()
+    torch.manual_seed(2)
+    assert torch.equal(model(points).upcast(), first)
+
+
+def test_batch_mates_do_not_matter(tiny_model, random_points):
+    # 300 rows fill windows, 40 do not, none at all is allowed; the extents differ in depth.
+    model, points = tiny_model(), random_points((300, 0, 40, 1))
+    spread = points.grid_coord.clone()
+    spread[300:340] *= 40
+    points = select(points, slice(None), [300, 0, 40, 1])
+    points.grid_coord[:] = spread
+    together = model(points)
+    assert [level.offset[-1] for level in together.levels] == [
+        len(level.feat) for level in together.levels
+    ]
+    for first, last in ((0, 300), (300, 340), (340, 341)):
+        alone = model(select(points, slice(first, last), [last - first])).upcast()
+        torch.testing.assert_close(together.upcast()[first:last], alone, **TOLERANCE)
+
+
+def test_order_of_rows_does_not_matter(tiny_model, random_points):
+    model, points = tiny_model(), random_points()
+    shuffle = torch.randperm(300, generator=torch.Generator().manual_seed(3))
+    shuffled = model(select(points, shuffle, [300])).upcast()
+    assert torch.equal(shuffled, model(points).upcast()[shuffle])
+
+
+def test_number_of_threads_does_not_matter(tiny_model, random_points):
+    model, points = tiny_model(), random_points((1000,))
+    num_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = model(points).upcast()
+        torch.set_num_threads(2)
+        two = model(points).upcast()
+    finally:
+        torch.set_num_threads(num_threads)
+    torch.testing.assert_close(two, one, **TOLERANCE)
+
+
+def test_non_contiguous_input(tiny_model, random_points):
+    model, points = tiny_model(), random_points()
+    strided = PointBatch(
+        coord=points.coord.t().contiguous().t(),
+        grid_coord=points.grid_coord.t().contiguous().t(),
+        feat=points.feat.repeat_interleave(2, dim=1)[:, ::2],
+        offset=points.offset,
+    )
+    assert not strided.feat.is_contiguous()
+    assert torch.equal(model(strided).upcast(), model(points).upcast())
+
+
+def test_rows_of_one_voxel_are_averaged(tiny_model, random_points):
+    model, points = tiny_model(), random_points((50,))
+    twice = select(points, [*range(50), 7], [51])
+    twice.feat[7] += 0.5
+    twice.feat[50] -= 0.5
+    found = model(twice).upcast()
+    assert torch.equal(found[7], found[50])
+    torch.testing.assert_close(found[:50], model(points).upcast(), **TOLERANCE)
+
+
+@pytest.mark.parametrize('count', [0, 1, 2])
+def test_few_points(tiny_model, random_points, count):
+    pyramid = tiny_model()(random_points((count,)))
+    assert [level.feat.shape for level in pyramid.levels] == [
+        (min(count, len(level.feat)), channels)
+        for level, channels in zip(pyramid.levels, (16, 32, 32, 48, 64), strict=True)
+    ]
+    assert pyramid.num_points == count
+    assert pyramid.upcast().isfinite().all()
+    assert pyramid.linear(torch.ones(2, 192), torch.zeros(2)).shape == (count, 2)
+
+
+def test_no_clouds(tiny_model, random_points):
+    nothing = select(random_points((1,)), slice(0), [])
+    assert tiny_model()(nothing).upcast().shape == (0, 192)
+
+
+def test_cells_of_a_level_are_half_as_fine(tiny_model, random_points):
+    points = random_points((300, 20))
+    levels = tiny_model()(points).levels
+    assert torch.equal(levels[0].grid_coord, points.grid_coord)
+    assert levels[0].inverse.tolist() == list(range(320))
+    for fine, coarse in pairwise(levels):
+        assert torch.equal(coarse.grid_coord[coarse.inverse], fine.grid_coord // 2)
+        cells = torch.cat(
+            [
+                coarse.grid_coord,
+                torch.arange(2).repeat_interleave(coarse.offset.diff(prepend=torch.tensor([0])))[
+                    :, None
+                ],
+            ],
+            dim=1,
+        )
+        assert len(cells.unique(dim=0)) == len(cells)
+
+
+def test_mask_hides_features_but_not_places(tiny_model, random_points):
+    model, points = tiny_model(), random_points()
+    mask = torch.arange(300) % 3 == 0
+    found = model(points, mask=mask).upcast()
+    points.feat[mask] = 123.0
+    assert torch.equal(model(points, mask=mask).upcast(), found)
+    assert not torch.equal(model(points).upcast(), found)
+
+
+def test_mask_needs_a_mask_token(tiny_model, random_points):
+    with pytest.raises(ValueError, match='a network with a mask token'):
+        tiny_model(mask_token=False)(random_points(), mask=torch.ones(300, dtype=torch.bool))
+
+
+def test_given_depth_turns_the_hilbert_curves(tiny_model, random_points):
+    model = tiny_model(order=('hilbert',))
+    points = random_points((300,))
+
+    def features(depth):
+        plan = make_plan(points.grid_coord, points.offset, model.config, depth=depth)
+        return model(points, plan=plan).upcast()
+
+    assert torch.equal(features(4), features([4, 3, 2, 1, 0]))
+    assert torch.equal(features(4), features(7))  # the curves repeat after three turns
+    assert not torch.equal(features(4), features(5))
+    assert torch.equal(model(points).levels[0].feat, model(points, plan=None).levels[0].feat)
+
+
+def test_cells_beyond_the_given_depth_are_refused(tiny_config, random_points):
+    points = random_points()
+    with pytest.raises(ConcertoError, match='fit into 3 levels, so below 8, found 11'):
+        make_plan(points.grid_coord, points.offset, tiny_config(), depth=3)
+
+
+def test_permutation_chooses_the_curve_of_a_block(tiny_model, random_points):
+    points = random_points()
+    shuffled, direct = tiny_model(), tiny_model(order=('hilbert', 'z'))
+    plan = make_plan(
+        points.grid_coord, points.offset, shuffled.config, permutations=[(2, 0, 1, 3)] * 5
+    )
+    assert torch.equal(shuffled(points, plan=plan).upcast(), direct(points).upcast())
+
+
+def test_drop_path_acts_in_training_only(tiny_model, random_points):
+    model, points = tiny_model(drop_path=0.5), random_points()
+    quiet = model(points).upcast()
+    torch.manual_seed(0)
+    assert not torch.equal(model.train()(points).upcast(), quiet)
+    assert torch.equal(model.eval()(points).upcast(), quiet)
+
+
+def test_every_weight_gets_a_gradient(tiny_model, random_points):
+    model = tiny_model()
+    mask = torch.arange(300) < 30
+    model(random_points(), mask=mask).upcast().square().sum().backward()
+    idle = [name for name, p in model.named_parameters() if not p.grad.abs().sum() > 0]
+    assert idle == []
+
+
+def test_double_precision_agrees_with_single(tiny_model, random_points):
+    points = random_points()
+    exact = tiny_model().double()(points).upcast()
+    torch.testing.assert_close(tiny_model()(points).upcast().double(), exact, **TOLERANCE)
+
+
+def test_autocast_agrees_roughly(tiny_model, random_points):
+    model, points = tiny_model(), random_points()
+    exact = model(points).upcast()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        half = model(points).upcast().float()
+    cosine = torch.nn.functional.cosine_similarity(half, exact, dim=1)
+    assert cosine.min() > 0.99
+
+
+def test_input_of_other_width_is_refused(tiny_model, random_points):
+    with pytest.raises(ConcertoError, match='feat must have 6 channels, got 9'):
+        tiny_model(in_channels=6)(random_points())
+
+
+def test_plan_of_other_points_is_refused(tiny_model, random_points):
+    model, other = tiny_model(), random_points((10,))
+    plan = make_plan(other.grid_coord, other.offset, model.config)
+    with pytest.raises(ConcertoError, match='plan was made for 10 points, got 300'):
+        model(random_points(), plan=plan)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'enc_depths': (1, 1)}, 'enc_depths must have one value per stage'),
+        ({'stride': (2,)}, 'stride must have one value less'),
+        ({'stride': (2, 2, 3, 2)}, 'powers of two'),
+        ({'order': ('z', 'spiral')}, 'order must name curves'),
+        ({'order': ()}, 'order must name curves'),
+        ({'enc_num_head': (3, 2, 2, 3, 4)}, 'enc_channels 16 do not divide into 3 heads'),
+        ({'in_channels': 0}, 'must be positive'),
+        ({'drop_path': 1.0}, 'drop_path'),
+    ],
+)
+def test_bad_config_is_refused(tiny_config, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        tiny_config(**changes)
