@@ -78,8 +78,9 @@ def install(env: dict[str, str]) -> None:
         pip(env, '--require-hashes', '-r', HERE / 'requirements-ros.txt')
     with step(3, 'other packages (50 MB)'):
         pip(env, '-r', HERE / 'requirements.txt')
-    with step(4, f'torch {TORCH}, {env.get("TORCH", "cpu")} (200 MB)'):
-        install_torch(env.get('TORCH', 'cpu'), env)
+    build = env.get('TORCH', 'cpu')
+    with step(4, f'torch {TORCH}+{build} (cpu: 200 MB)'):
+        install_torch(build, env)
     with step(5, 'messages'):
         for folder in MESSAGES:
             build_messages(folder, env)

@@ -122,7 +122,7 @@ def check_tools(python: Mapping[str, Any], env: Mapping[str, str]) -> None:
         packages = [what[what.rindex('(') + 1 : -1] for what in missing]
         things = [what[: what.rindex(' (')] for what in missing]
         raise SetupError(
-            f'This machine lacks {" and ".join(things)}: sudo apt install {" ".join(packages)}'
+            f'This machine lacks {" and ".join(things)}: sudo apt install {" ".join(packages)}.'
         )
 
 

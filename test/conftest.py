@@ -1,4 +1,4 @@
-"""What all tests share: an isolated ROS, seeds, devices, shared data, and tiers that must not skip.
+"""What all tests share: isolated ROS, seeds, devices, shared data, tiers that must not skip.
 
 `CONCERTO_REQUIRE=ros,gpu pytest` makes a skipped test of these tiers a failure, so that a run in
 which nothing ran is never green.

@@ -104,7 +104,9 @@ class Buffer(BufferCore):
     def _answer_waiting(self) -> None:
         """Complete the futures whose transform is known by now; drop those given up."""
         with self._changed:
-            waiting = [entry for entry in self._waiting if not entry[0].done()]
+            waiting = [
+                entry for entry in self._waiting if not (entry[0].done() or entry[0].cancelled())
+            ]
             answered = [entry for entry in waiting if self.can_transform_core(*entry[1])[0]]
             self._waiting = [entry for entry in waiting if entry not in answered]
             results = [(future, self.lookup_transform_core(*ask)) for future, ask in answered]
