@@ -79,6 +79,8 @@ def load_backbone(path: str | Path) -> tuple[PointTransformerV3, CheckpointRepor
     with torch.device('meta'):
         model = PointTransformerV3(config)
     _check_tensors(path, model.state_dict(), encoder)
+    if damaged := [name for name, t in encoder.items() if not t.isfinite().all()]:
+        raise CheckpointError(f'{path}: numbers are not finite in {_first(damaged)}')
     model.load_state_dict({k: t.float() for k, t in encoder.items()}, assign=True)
     names = [field.name for field in fields(BackboneConfig)]
     report = CheckpointReport(

@@ -103,6 +103,14 @@ def test_differences_of_tensors_are_listed(tmp_path, published):
         load_backbone(tmp_path / 'a.pth')
 
 
+def test_numbers_that_are_not_finite_are_refused(tmp_path, published):
+    config, tensors = published
+    tensors['embedding.stem.norm.bias'][3] = float('nan')
+    write_weights(tmp_path / 'a.pth', config, tensors)
+    with pytest.raises(CheckpointError, match=r'not finite in embedding\.stem\.norm\.bias'):
+        load_backbone(tmp_path / 'a.pth')
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

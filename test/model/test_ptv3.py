@@ -121,6 +121,15 @@ def test_few_points(tiny_model, random_points, count):
     assert pyramid.linear(torch.ones(2, 192), torch.zeros(2)).shape == (count, 2)
 
 
+def test_wide_sparse_scene(tiny_model, random_points):
+    model, points = tiny_model(), random_points((100,))
+    points.grid_coord[:, 1].mul_(5900)
+    points.grid_coord[0] = torch.tensor([65534, 0, 65534])
+    pyramid = model(points)
+    assert pyramid.upcast().isfinite().all()
+    assert pyramid.levels[4].grid_coord.max() == 65534 // 16
+
+
 def test_no_clouds(tiny_model, random_points):
     nothing = select(random_points((1,)), slice(0), [])
     assert tiny_model()(nothing).upcast().shape == (0, 192)

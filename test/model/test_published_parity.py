@@ -83,7 +83,7 @@ class Case:
 
     def patch_size(self, level):
         size = self.config['enc_patch_size'][level]
-        return size if self.config['enable_flash'] else min(size, *self.counts(level))
+        return size if self.config.get('enable_flash', True) else min(size, *self.counts(level))
 
     def row_of(self, level):
         """Our row of each published row."""
@@ -116,9 +116,9 @@ def test_every_folder_has_fixtures():
 
 
 def test_features_of_every_level(case, pyramid):
-    tolerance = HALF_TOLERANCE if case.config['enable_flash'] else TOLERANCE
+    tolerance = HALF_TOLERANCE if case.config.get('enable_flash', True) else TOLERANCE
     # A decoder, which we do not have, rewrites the features of all levels but the coarsest.
-    first = 0 if case.config['enc_mode'] else case.num_levels - 1
+    first = 0 if case.config.get('enc_mode', False) else case.num_levels - 1
     for level in range(first, case.num_levels):
         found = pyramid.levels[level].feat
         found = found[case.row_of(level)] if level else found
@@ -126,9 +126,9 @@ def test_features_of_every_level(case, pyramid):
 
 
 def test_upcast(case, pyramid):
-    if not case.config['enc_mode']:
+    if not case.config.get('enc_mode', False):
         pytest.skip('this fixture has a decoder, which is not built')
-    tolerance = HALF_TOLERANCE if case.config['enable_flash'] else TOLERANCE
+    tolerance = HALF_TOLERANCE if case.config.get('enable_flash', True) else TOLERANCE
     found = pyramid.upcast(num_concats=2)
     assert found.shape == case['out/upcast'].shape
     assert relative_error(found, case['out/upcast']) < tolerance
