@@ -1,0 +1,22 @@
+"""LinearFeatures: the only thing this folder asks of the features of points."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class LinearFeatures(Protocol):
+    """Features of N points to which a linear map can be applied without forming them."""
+
+    @property
+    def num_points(self) -> int:
+        """N."""
+        ...
+
+    def linear(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return (N, L) float from weight (L, C) and bias (L,).
+
+        Raises:
+            CheckpointError: C is not the number of channels of the features.
+        """
+        ...
