@@ -143,7 +143,7 @@ class BagReader:
             else:
                 if frame.stamp_ns <= newest_ns:
                     self.dropped[
-                        'stamp is not newer than that of the frame before: clock reset, or a looped bag'
+                        'stamp is not newer than the frame before (clock reset, or looped bag)'
                     ] += 1
                     continue
                 newest_ns = frame.stamp_ns
