@@ -15,7 +15,7 @@ setup(
     maintainer_email='maintainers@example.org',
     python_requires='>=3.10',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={NAME: ['**/*.json', '**/*.txt']},
+    package_data={NAME: ['**/*.json', '**/*.safetensors']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),

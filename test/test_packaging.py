@@ -124,6 +124,16 @@ def test_only_the_package_itself_is_installed(setup_arguments):
     assert {name.split('.')[0] for name in packages} == {'concerto_ros'}
 
 
+def test_files_that_are_not_code_are_installed_too(setup_arguments):
+    patterns = setup_arguments['package_data']['concerto_ros']
+    package = ROOT / 'concerto_ros'
+    installed = {path for pattern in patterns for path in package.glob(pattern)}
+    others = {
+        p for p in package.rglob('*.*') if p.is_file() and p.suffix not in {'.py', '.pyc', '.md'}
+    }
+    assert others <= installed
+
+
 def test_the_ament_index_finds_the_package(setup_arguments):
     files = dict(setup_arguments['data_files'])
     assert files['share/ament_index/resource_index/packages'] == ['resource/concerto_ros']
