@@ -1,0 +1,34 @@
+"""Files that are either written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from concerto_ros.errors import MapFileError
+
+
+@contextmanager
+def replacing(path: str | Path, extension: str) -> Iterator[Path]:
+    """Give a path beside `path` to write to; on success it replaces `path`, else it is removed.
+
+    Args:
+        path: File to write; an older one is replaced.
+        extension: What its name must end in, with the dot.
+
+    Raises:
+        MapFileError: The extension is another one, the folder is missing, or the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() != extension:
+        raise MapFileError(f'expected a file name ending in {extension}, got {str(path)!r}')
+    if not path.parent.is_dir():
+        raise MapFileError(f'no folder {str(path.parent)!r} to write {path.name!r} to: create it')
+    temporary = path.with_name(path.name + '.tmp')
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as err:
+        raise MapFileError(f'cannot write {str(path)!r}: {err.strerror or err}') from err
+    finally:
+        temporary.unlink(missing_ok=True)
