@@ -15,7 +15,7 @@ from concerto_ros.rooms.primitives import (
     sample_surface,
     signed_distance,
 )
-from concerto_ros.rooms.render import Lights, Solid, shade
+from concerto_ros.rooms.render import Lights, Solid, lighting, surface_color
 from concerto_ros.rooms.shell import air
 
 _OUT = 1e-3  # how far before a surface there must be air for it to be seen [m]
@@ -89,7 +89,8 @@ def lit_color(
     color = np.empty_like(points)
     for k in np.unique(index):
         rows = slice(*np.searchsorted(index, (k, k + 1)))
-        color[rows] = shade(solids[k], lights, points[rows], normal[rows])
+        light = lighting(lights, points[rows], normal[rows])
+        color[rows] = np.clip(surface_color(solids[k], points[rows]) * light, 0.0, 1.0)
     return to_uint8(color)
 
 

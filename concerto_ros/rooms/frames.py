@@ -111,9 +111,10 @@ class RoomFrames:
         self, noise: SensorNoise, rendering: Rendering, index: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         rng = np.random.default_rng([self._seed, 2, index])
-        luminance = rendering.color.mean(axis=2)
         mirror = self._facts.mirror[rendering.part + 1]
-        depth = noisy_depth(noise, rendering.depth, rendering.cosine, luminance, mirror, rng)
+        depth = noisy_depth(
+            noise, rendering.depth, rendering.cosine, rendering.reflectance, mirror, rng
+        )
         start = np.random.default_rng([self._seed, 3]).uniform(0, 2 * np.pi)
         stops = noise.exposure * np.sqrt(2) * np.sin(start + 0.2 * index)
         return noisy_color(noise, rendering.color, float(stops), rng), depth

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from concerto_ros.errors import ConfigError
 
+_DARK = 0.2  # reflectance below which returns begin to miss
 _PATCH = 4  # edge of the patches in which returns are missing together [px]
 
 
@@ -75,7 +76,7 @@ def axial_sigma(noise: SensorNoise, depth: NDArray[np.float64]) -> NDArray[np.fl
 
 def noisy_depth(
     noise: SensorNoise, depth: NDArray[np.float64], cosine: NDArray[np.float64],
-    luminance: NDArray[np.float64], mirror: NDArray[np.bool_], rng: np.random.Generator,
+    reflectance: NDArray[np.float64], mirror: NDArray[np.bool_], rng: np.random.Generator,
 ) -> NDArray[np.float32]:  # fmt: skip
     """Measure an exact depth image.
 
@@ -83,7 +84,7 @@ def noisy_depth(
         noise: The sensor.
         depth: (H, W) float64 [m]; 0 is nothing there.
         cosine: (H, W) float64 in 0..1, of the angle of incidence.
-        luminance: (H, W) float64 in 0..1, of the surface.
+        reflectance: (H, W) float64 in 0..1, of the surface, whatever light falls on it.
         mirror: (H, W) bool, surfaces that reflect like glass.
         rng: Draws the noise of this frame.
 
@@ -102,7 +103,7 @@ def noisy_depth(
     measured = measured + axial_sigma(noise, measured) * rng.standard_normal(depth.shape)
     measured = _quantised(noise, measured)
     far_side = edge & (depth - low > 0.5 * (high - low))
-    missing = _missing_share(noise, cosine, luminance, mirror, far_side)
+    missing = _missing_share(noise, cosine, reflectance, mirror, far_side)
     keep = (_patchy(depth.shape, rng) >= missing) & (depth > 0)
     keep &= (measured >= noise.min_depth) & (measured <= noise.max_depth)
     return np.where(keep, measured, 0.0).astype(np.float32)
@@ -159,13 +160,13 @@ def _quantised(noise: SensorNoise, depth: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _missing_share(
-    noise: SensorNoise, cosine: NDArray[np.float64], luminance: NDArray[np.float64],
+    noise: SensorNoise, cosine: NDArray[np.float64], reflectance: NDArray[np.float64],
     mirror: NDArray[np.bool_], far_side: NDArray[np.bool_],
 ) -> NDArray[np.float64]:  # fmt: skip
     """Return for each pixel (H, W) the share of its returns that are missing."""
     full = noise.grazing / 3
     graze = np.clip((noise.grazing - cosine) / max(noise.grazing - full, 1e-9), 0.0, 1.0)
-    dark = noise.dark_share * np.clip(1 - luminance / 0.12, 0.0, 1.0)
+    dark = noise.dark_share * np.clip(1 - reflectance / _DARK, 0.0, 1.0)
     share = np.maximum(graze if noise.grazing > 0 else 0.0, dark)
     share = np.maximum(share, np.where(mirror, noise.mirror_share, 0.0))
     return np.maximum(share, np.where(far_side, noise.edge_share, 0.0))

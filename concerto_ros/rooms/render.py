@@ -59,12 +59,14 @@ class Rendering:
         part: (H, W) int32 index of the solid; -1 where nothing is hit.
         color: (H, W, 3) float64 RGB in 0..1, lit.
         cosine: (H, W) float64 in 0..1, of the angle between ray and normal.
+        reflectance: (H, W) float64 in 0..1, mean of the unlit colour.
     """
 
     depth: Array
     part: NDArray[np.int32]
     color: Array
     cosine: Array
+    reflectance: Array
 
 
 def render(
@@ -82,8 +84,9 @@ def render(
     """
     depth, index = cast(solids, camera, T_map_camera, cull)
     shape = depth.shape
-    color, cosine = np.zeros((*shape, 3)), np.zeros(shape)
+    color, cosine, reflectance = np.zeros((*shape, 3)), np.zeros(shape), np.zeros(shape)
     flat_color, flat_cosine = color.reshape(-1, 3), cosine.reshape(-1)
+    flat_reflectance = reflectance.reshape(-1)
     x, y = _ray_slopes(camera)
     order = np.argsort(index, axis=None, kind='stable')
     ends = np.cumsum(np.bincount(index.ravel() + 1, minlength=len(solids) + 1))
@@ -98,12 +101,14 @@ def render(
         normal = normals(solid.part, origin + t[:, None] * _times(rays, M))
         directions = _times(rays, T_map_camera[:3, :3])
         points = T_map_camera[:3, 3] + t[:, None] * directions
-        flat_color[pixels] = shade(solid, lights, points, normal)
+        unlit = surface_color(solid, points)
+        flat_color[pixels] = np.clip(unlit * lighting(lights, points, normal), 0.0, 1.0)
+        flat_reflectance[pixels] = unlit.mean(axis=1)
         along = -(directions * normal).sum(axis=1)
         flat_cosine[pixels] = along / np.sqrt((directions * directions).sum(axis=1))
     return Rendering(
         depth=np.where(index < 0, 0.0, depth), part=index, color=color,
-        cosine=np.clip(cosine, 0.0, 1.0),
+        reflectance=reflectance, cosine=np.clip(cosine, 0.0, 1.0),
     )  # fmt: skip
 
 
@@ -130,9 +135,14 @@ def cast(
     return depth, index
 
 
-def shade(solid: Solid, lights: Lights, points: Array, normal: Array) -> Array:
-    """Return the lit colour (N, 3) in 0..1 of surface points (N, 3) [m] of the map frame."""
+def surface_color(solid: Solid, points: Array) -> Array:
+    """Return the unlit colour (N, 3) in 0..1 of surface points (N, 3) [m] of the map frame."""
     R, t = solid.T_object_map[:3, :3], solid.T_object_map[:3, 3]
+    return albedo(solid.part.material, _times(points, R) + t)
+
+
+def lighting(lights: Lights, points: Array, normal: Array) -> Array:
+    """Return the RGB light (N, 3) that falls on points (N, 3) [m] with unit normals (N, 3)."""
     light = np.empty_like(points)
     light[:] = lights.ambient * (0.85 + 0.15 * normal[:, 2:3])
     for position, strength in zip(lights.lamps, lights.lamp_colors, strict=True):
@@ -141,7 +151,7 @@ def shade(solid: Solid, lights: Lights, points: Array, normal: Array) -> Array:
         facing = np.maximum((towards * normal).sum(axis=1), 0.0) / np.sqrt(square)
         light += (facing / (1 + 0.12 * square))[:, None] * strength
     light += np.maximum((normal * lights.sun).sum(axis=1), 0.0)[:, None] * lights.sun_color
-    return np.clip(albedo(solid.part.material, _times(points, R) + t) * light, 0.0, 1.0)
+    return light
 
 
 def _ray_slopes(camera: PinholeCamera) -> tuple[Array, Array]:

@@ -7,10 +7,10 @@ from concerto_ros.rooms.noise import SensorNoise, axial_sigma, noisy_color, nois
 SHAPE = (120, 160)
 
 
-def measured(noise, depth, cosine=1.0, luminance=0.5, mirror=False, seed=0):
+def measured(noise, depth, cosine=1.0, reflectance=0.5, mirror=False, seed=0):
     return noisy_depth(
         noise, np.broadcast_to(np.float64(depth), SHAPE), np.full(SHAPE, cosine),
-        np.full(SHAPE, luminance), np.full(SHAPE, mirror), np.random.default_rng(seed),
+        np.full(SHAPE, reflectance), np.full(SHAPE, mirror), np.random.default_rng(seed),
     )  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_returns_are_missing_where_documented():
         'plain': (measured(noise, 2.0) == 0).mean(),
         'grazing': (measured(noise, 2.0, cosine=0.05) == 0).mean(),
         'half grazing': (measured(noise, 2.0, cosine=0.2 * 2 / 3) == 0).mean(),
-        'black': (measured(noise, 2.0, luminance=0.0) == 0).mean(),
+        'black': (measured(noise, 2.0, reflectance=0.0) == 0).mean(),
         'mirror': (measured(noise, 2.0, mirror=True) == 0).mean(),
         'far': (measured(noise, 5.5) == 0).mean(),
         'near': (measured(noise, 0.3) == 0).mean(),
