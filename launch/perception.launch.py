@@ -7,7 +7,6 @@ Example, for a RealSense camera:
         depth_image:=/camera/aligned_depth_to_color/image_raw \
         depth_info:=/camera/aligned_depth_to_color/camera_info
 """
-# ruff: noqa: I001 - this folder is not the module of its name
 
 from __future__ import annotations
 

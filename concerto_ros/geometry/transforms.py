@@ -97,7 +97,7 @@ def level(up: ArrayLike) -> Matrix:
     u = np.asarray(up, dtype=np.float64)
     norm = np.linalg.norm(u)
     if u.shape != (3,) or not np.isfinite(norm) or norm == 0:
-        raise ValueError(f'expected a direction of three finite numbers, not all zero, got {up}')
+        raise ValueError(f'expected a direction of three finite numbers, not all zero, got {up!r}')
     u = u / norm
     z = np.array([0.0, 0.0, 1.0])
     axis = np.cross(u, z)

@@ -11,7 +11,7 @@ from torch import Tensor
 from concerto_ros.errors import CheckpointError, ConfigError
 from concerto_ros.model.config import BackboneConfig
 from concerto_ros.model.ptv3 import PointTransformerV3
-from concerto_ros.model.weights_file import read_weights, write_weights
+from concerto_ros.weights_file import read_weights, write_weights
 
 # What a key means when a published file leaves it out, where that differs from our defaults.
 _PUBLISHED_DEFAULTS: dict[str, Any] = {

@@ -10,8 +10,8 @@ from torch import Tensor
 from concerto_ros.errors import CheckpointError
 from concerto_ros.semantics.labels import SCANNET20, make_labels
 from concerto_ros.semantics.linear_features import LinearFeatures
-from concerto_ros.semantics.weights_file import read_weights, write_weights
 from concerto_ros.structures import Labels
+from concerto_ros.weights_file import read_weights, write_weights
 
 _WEIGHT, _BIAS = 'seg_head.weight', 'seg_head.bias'  # names in the published heads
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from concerto_ros.errors import CheckpointError
 from concerto_ros.semantics.linear_features import LinearFeatures
 from concerto_ros.semantics.text_encoder import TextEncoder
-from concerto_ros.semantics.weights_file import read_weights, write_weights
+from concerto_ros.weights_file import read_weights, write_weights
 
 _MAX_NUMBERS = 4_000_000  # of an intermediate result: 16 MB
 _SHORTEST = 1e-12  # length below which a translated feature has no direction

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from concerto_ros.errors import CheckpointError
 from concerto_ros.model import load_backbone, save_backbone
-from concerto_ros.model.weights_file import read_weights, write_weights
+from concerto_ros.weights_file import read_weights, write_weights
 
 SUFFIXES = ['.pth', '.safetensors']
 

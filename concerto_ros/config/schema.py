@@ -1,0 +1,176 @@
+"""Every runtime value with its default, unit, range and sentence, written only here."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from concerto_ros.config.tree import param, section
+from concerto_ros.errors import ConfigError
+
+Qos = Literal['auto', 'reliable', 'best_effort']
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """How images, calibration and transforms come in."""
+
+    color_transport: Literal['raw', 'compressed'] = param(
+        'raw', 'Transport of the colour image; compressed listens to color/image/compressed.'
+    )
+    depth_transport: Literal['raw', 'compressedDepth'] = param(
+        'raw',
+        'Transport of the depth image; compressedDepth listens to depth/image/compressedDepth.',
+    )
+    qos: Qos = param(
+        'auto',
+        'Reliability of the image subscriptions; auto takes what the publishers offer.',
+    )
+    queue_size: int = param(10, 'Messages per topic that wait for their partners.', ge=1)
+    slop: float = param(0.05, 'Largest stamp difference within one frame.', unit='s', gt=0.0)
+    transform_timeout: float = param(
+        1.0,
+        'How long a frame waits for its transform before it is dropped.',
+        unit='s',
+        ge=0.0,
+        live=True,
+    )
+    reset_on_time_jump: bool = param(
+        False, 'Clear the map when time jumps back (a looping recording).', live=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesConfig:
+    """Names of coordinate frames (REP 105)."""
+
+    map: str = param('map', 'Corrected world frame; answers are given in it where it exists.')
+    odom: str = param(
+        'odom', 'Continuous frame; the map is fused in it where it exists, else in frames.map.'
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthConfig:
+    """Which pixels of a depth image are used."""
+
+    min: float = param(0.2, 'Nearest depth that is used.', unit='m', gt=0.0, live=True)
+    max: float = param(4.0, 'Farthest depth that is used.', unit='m', gt=0.0, live=True)
+    stride: int = param(
+        3,
+        'Every n-th pixel in both directions is used, another n-th in each frame.',
+        ge=1,
+        le=16,
+        live=True,
+    )
+    edge: float = param(
+        0.04,
+        'A pixel whose neighbours all differ by more than this share of its depth is no surface.',
+        gt=0.0,
+        live=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapConfig:
+    """The voxel map."""
+
+    voxel_size: float = param(0.02, 'Edge length of a voxel.', unit='m', gt=0.0)
+    max_weight: float = param(
+        64.0,
+        'Cap on the weight of a voxel, in looks from one metre: how fast it follows change.',
+        ge=1.0,
+        live=True,
+    )
+    device: str = param(
+        'auto', 'Torch device of map and network: auto (CUDA if there is one), cpu, cuda, cuda:1.'
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticsConfig:
+    """The network and what reads its features."""
+
+    checkpoint: str = param(
+        '', 'Concerto weights, a .pth or .safetensors file; empty: all labels are unknown.'
+    )
+    head: str = param('', 'Class head for these weights; empty: no semantic labels.')
+    translator: str = param(
+        '', 'Linear map to the text space; empty: no language labels and no search.'
+    )
+    text_encoder: str = param(
+        '',
+        'Text encoder, vocabulary:FILE.npz or open_clip:MODEL/PRETRAINED; '
+        'empty: the one that the translator names.',
+    )
+    vocabulary: str = param(
+        '', 'Names for the language labels, separated by commas; empty: those of the head.'
+    )
+    min_confidence: float = param(
+        0.0, 'A label with less confidence is unknown.', ge=0.0, le=1.0, live=True
+    )
+    period: float = param(
+        1.0, 'Shortest time between two runs of the network.', unit='s', ge=0.0, live=True
+    )
+    max_points: int = param(
+        200_000, 'Most voxels in one run; the nearest to the camera are taken.', ge=1, live=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Answers to text queries."""
+
+    max_results: int = param(10, 'Objects in an answer when the request names no number.', ge=1)
+    min_score: float = param(
+        0.5, 'Smallest score of an object when the request names none.', ge=0.0, le=1.0, live=True
+    )
+    min_points: int = param(20, 'Smallest object.', unit='voxels', ge=1, live=True)
+    gap: float = param(
+        0.06, 'Points closer than this belong to one object.', unit='m', gt=0.0, live=True
+    )
+    observed_share: float = param(
+        0.5,
+        'Share of a region that must have been seen before an object is called absent.',
+        ge=0.0,
+        le=1.0,
+        live=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishConfig:
+    """What goes out, and how often."""
+
+    map_period: float = param(
+        2.0, 'Shortest time between two full maps.', unit='s', gt=0.0, live=True
+    )
+    update_period: float = param(
+        0.5, 'Shortest time between two map updates.', unit='s', gt=0.0, live=True
+    )
+    warning_period: float = param(
+        5.0, 'Shortest time between two reports of dropped frames.', unit='s', gt=0.0, live=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcertoConfig:
+    """Everything that can be set."""
+
+    input: InputConfig = section(InputConfig)
+    frames: FramesConfig = section(FramesConfig)
+    depth: DepthConfig = section(DepthConfig)
+    map: MapConfig = section(MapConfig)
+    semantics: SemanticsConfig = section(SemanticsConfig)
+    search: SearchConfig = section(SearchConfig)
+    publish: PublishConfig = section(PublishConfig)
+
+    def __post_init__(self) -> None:
+        if self.depth.min >= self.depth.max:
+            raise ConfigError(
+                f'parameter "depth.min" ({self.depth.min} m) must be smaller than '
+                f'"depth.max" ({self.depth.max} m)'
+            )
+        if not self.semantics.checkpoint and (self.semantics.head or self.semantics.translator):
+            raise ConfigError(
+                'parameter "semantics.head" or "semantics.translator" is set without '
+                '"semantics.checkpoint"; name the weights they were made for'
+            )

@@ -1,0 +1,229 @@
+"""A configuration tree of frozen dataclasses, flattened to dotted names and built back from them.
+
+    @dataclass(frozen=True, kw_only=True)
+    class MapConfig:
+        voxel_size: float = param(0.02, 'Edge length of a voxel.', unit='m', gt=0.0)
+
+    config = build(ConcertoConfig, {'map.voxel_size': 0.05})
+
+The dotted path is the name of a value everywhere: in Python, YAML, ROS and every error message.
+"""
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+
+from concerto_ros.errors import ConfigError
+
+Value = bool | int | float | str
+T = TypeVar('T')
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ParamInfo:
+    """What is known of one value besides its default.
+
+    Attributes:
+        sentence: What the value does, for people.
+        unit: Unit of a number; empty if it has none.
+        ge: Smallest allowed number, or None.
+        gt: Allowed numbers are larger than this, or None.
+        le: Largest allowed number, or None.
+        live: May be changed while the node runs.
+        choices: The allowed strings; empty if any is.
+    """
+
+    sentence: str
+    unit: str = ''
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    live: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    """One value of a tree: its dotted name, its type, its current value and its `ParamInfo`."""
+
+    name: str
+    type: type
+    value: Value
+    info: ParamInfo
+
+
+def param(default: Value, sentence: str, **info: Any) -> Any:
+    """Declare a value of a configuration dataclass; `info` are the other fields of `ParamInfo`."""
+    return dataclasses.field(
+        default=default, metadata={'info': ParamInfo(sentence=sentence, **info)}
+    )
+
+
+def section(cls: type[T]) -> T:
+    """Declare a nested configuration dataclass."""
+    return dataclasses.field(default_factory=cls)
+
+
+def flatten(config: Any, prefix: str = '') -> Iterator[Param]:
+    """Yield every value of a tree, depth first, in order of declaration."""
+    types = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        name = prefix + field.name
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from flatten(value, name + '.')
+        else:
+            annotation = types[field.name]
+            info: ParamInfo = field.metadata['info']
+            if get_origin(annotation) is typing.Literal:
+                info = dataclasses.replace(info, choices=get_args(annotation))
+                annotation = str
+            yield Param(name=name, type=annotation, value=value, info=info)
+
+
+def build(cls: type[T], values: Mapping[str, Value], base: T | None = None) -> T:
+    """Build a checked tree from dotted names.
+
+    Args:
+        cls: Root dataclass of the tree.
+        values: New values by dotted name; the rest comes from `base`.
+        base: Tree to start from; None: the defaults.
+
+    Raises:
+        ConfigError: A name is unknown, or a value has the wrong type or range.
+    """
+    tree = cls() if base is None else base
+    params = {p.name: p for p in flatten(tree)}
+    for name, value in values.items():
+        if name not in params:
+            raise ConfigError(_unknown(name, list(params)))
+        _check(params[name], value)
+    return typing.cast(T, _replace(tree, values, ''))
+
+
+def _replace(tree: Any, values: Mapping[str, Value], prefix: str) -> Any:
+    changes = {}
+    for field in dataclasses.fields(tree):
+        name = prefix + field.name
+        value = getattr(tree, field.name)
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = _replace(value, values, name + '.')
+        elif name in values:
+            changes[field.name] = values[name]
+    return dataclasses.replace(tree, **changes)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f'did you mean "{near[0]}"?' if near else f'known are {", ".join(known)}'
+    return f'unknown parameter "{name}"; {hint}'
+
+
+def _check(p: Param, value: Value) -> None:
+    # bool is an int for Python but not for ROS; 5 for a float is refused by ROS, so here too.
+    if type(value) is not p.type:
+        hint = f' (write {value}.0)' if p.type is float and type(value) is int else ''
+        raise ConfigError(
+            f'parameter "{p.name}" must be a {p.type.__name__}, '
+            f'got {value!r}, a {type(value).__name__}{hint}'
+        )
+    if p.info.choices and value not in p.info.choices:
+        raise ConfigError(
+            f'parameter "{p.name}" must be one of {", ".join(p.info.choices)}, got "{value}"'
+        )
+    if isinstance(value, (int, float)) and not _in_range(p.info, value):
+        raise ConfigError(f'parameter "{p.name}" must be {range_text(p.info)}, got {value}')
+
+
+def _in_range(info: ParamInfo, value: float) -> bool:
+    return (
+        not math.isnan(value)
+        and (info.ge is None or value >= info.ge)
+        and (info.gt is None or value > info.gt)
+        and (info.le is None or value <= info.le)
+    )
+
+
+def range_text(info: ParamInfo) -> str:
+    """Return the allowed range in words, such as "> 0.0 and <= 1.0 m"; empty if there is none."""
+    bounds = [('>=', info.ge), ('>', info.gt), ('<=', info.le)]
+    text = ' and '.join(f'{sign} {bound}' for sign, bound in bounds if bound is not None)
+    return f'{text} {info.unit}'.strip() if text else ''
+
+
+def read_yaml(path: Path | str) -> dict[str, Value]:
+    """Read a ROS parameter file (`/**: ros__parameters:`) as values by dotted name.
+
+    Raises:
+        ConfigError: The file is missing or is not a ROS parameter file.
+    """
+    try:
+        document = yaml.safe_load(Path(path).read_text())
+    except OSError as err:
+        raise ConfigError(f'cannot read the parameter file {path}: {err.strerror}') from err
+    except yaml.YAMLError as err:
+        raise ConfigError(f'{path} is not YAML: {err}') from err
+    values: dict[str, Value] = {}
+    for node in (document or {}).values() if isinstance(document, dict) else [None]:
+        if not isinstance(node, dict) or not isinstance(node.get('ros__parameters'), dict):
+            raise ConfigError(
+                f'{path} is no ROS parameter file; it must look like "/**: ros__parameters: ..."'
+            )
+        values.update(_dotted(node['ros__parameters'], ''))
+    return values
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _dotted(value, f'{prefix}{key}.')
+        else:
+            yield f'{prefix}{key}', value
+
+
+def dump_yaml(config: Any) -> str:
+    """Return a ROS parameter file with every value of a tree, each under its sentence."""
+    lines = ['/**:', '  ros__parameters:']
+    opened: list[str] = []
+    for p in flatten(config):
+        *sections, leaf = p.name.split('.')
+        while opened != sections[: len(opened)]:
+            opened.pop()
+        for name in sections[len(opened) :]:
+            lines.append('  ' * (len(opened) + 2) + f'{name}:')
+            opened.append(name)
+        indent = '  ' * (len(opened) + 2)
+        lines.append(f'{indent}# {describe(p.info)}')
+        lines.append(f'{indent}{leaf}: {_yaml_scalar(p.value)}')
+    return '\n'.join(lines) + '\n'
+
+
+def describe(info: ParamInfo) -> str:
+    """Return a sentence with unit, range or choices, as `ros2 param describe` shows it."""
+    notes = [' | '.join(info.choices) or range_text(info) or info.unit]
+    notes.append('may change at run time' if info.live else '')
+    extra = ', '.join(note for note in notes if note)
+    return f'{info.sentence} [{extra}]' if extra else info.sentence
+
+
+def _yaml_scalar(value: Value) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
+
+
+def parse_value(text: str, p: Param) -> Value:
+    """Turn the text of a `name=value` option into the type of a parameter.
+
+    Raises:
+        ConfigError: The text does not read as that type.
+    """
+    value = text if p.type is str else yaml.safe_load(text)
+    if p.type is float and type(value) is int:
+        value = float(value)
+    _check(p, value)
+    return typing.cast(Value, value)
