@@ -111,3 +111,30 @@ class SearchResult:
     observed_share: float = 0.0
     calibrated: bool = False
     text_encoder: str = ''
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapChanges:
+    """The groups of a map that changed since an earlier revision, each in full.
+
+    Attributes:
+        epoch: Rises when the map is reset; groups of a lower epoch are gone.
+        revision: Of the map now; the next changes are those since this one.
+        stamp_ns: Time of the newest image in the map [ns]; 0 while it is empty.
+        group_size: Edge length of a group [m].
+        voxel_size: Edge length of a voxel [m].
+        key: (G, 3) int32, cube [key, key + 1) * group_size in the frame the map is fused in.
+        sequence: (G,) uint64, revision in which the group changed last.
+        num_points: (G,) uint32, rows of `cloud`; 0 where the group is empty now.
+        cloud: The points, group after group.
+    """
+
+    epoch: int
+    revision: int
+    stamp_ns: int
+    group_size: float
+    voxel_size: float
+    key: NDArray[np.int32]
+    sequence: NDArray[np.uint64]
+    num_points: NDArray[np.uint32]
+    cloud: MapCloud

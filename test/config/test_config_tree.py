@@ -93,7 +93,7 @@ def test_options_take_the_type_of_their_parameter(name, text, value):
 
 
 def test_option_of_wrong_type_is_refused():
-    with pytest.raises(ConfigError, match='"depth.stride" must be a int'):
+    with pytest.raises(ConfigError, match=r'"depth\.stride" must be a int'):
         parse_value('two', params()['depth.stride'])
 
 
