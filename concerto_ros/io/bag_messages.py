@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, cast, Protocol
 
 from rosbags.rosbag1 import Reader as Rosbag1Reader
 from rosbags.rosbag1.reader import decompressors
@@ -185,10 +185,10 @@ _SCANS: dict[str, Callable[[Path], Iterator[RawMessage]]] = {
 def _deserializer(is_ros1: bool) -> Callable[[bytes, str], Any]:
     store = get_typestore(Stores.ROS1_NOETIC if is_ros1 else Stores.ROS2_JAZZY)
     if not is_ros1:
-        return store.deserialize_cdr
+        return cast('Callable[[bytes, str], Any]', store.deserialize_cdr)
     for msgtype in TF_TYPES:
         store.register(get_types_from_msg('geometry_msgs/TransformStamped[] transforms', msgtype))
-    return store.deserialize_ros1
+    return cast('Callable[[bytes, str], Any]', store.deserialize_ros1)
 
 
 def _storage_files(path: Path) -> list[Path]:

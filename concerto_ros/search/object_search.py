@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from concerto_ros.config.schema import SearchConfig
 from concerto_ros.errors import SearchError
 from concerto_ros.search.boxes import upright_box
 from concerto_ros.search.clustering import connected_components
@@ -71,36 +72,16 @@ def check_query(query: str) -> str:
 
 
 class ObjectSearch:
-    """Groups voxels that score high into objects, and remembers the objects' ids.
+    """Groups voxels that score high into objects.
 
     Args:
-        max_results: At most this many objects.
-        min_score: Least score of a voxel of an object, 0..1.
-        min_points: Least number of voxels of an object.
-        gap: Voxels whose centres differ by at most this along every axis hang together [m];
-            never less than one voxel.
-        min_observed: Least observed share for the verdict that something is absent, 0..1.
+        config: Limits, and what is used where a query names none.
+        registry: Gives objects the ids they had before; a new one for a new map.
     """
 
-    def __init__(
-        self,
-        *,
-        max_results: int,
-        min_score: float,
-        min_points: int,
-        gap: float,
-        min_observed: float = 0.5,
-    ) -> None:
-        self._max_results = max_results
-        self._min_score = min_score
-        self._min_points = min_points
-        self._gap = gap
-        self._min_observed = min_observed
-        self._registry: ObjectRegistry | None = None
-
-    def forget(self) -> None:
-        """Forget all ids, because the map was reset."""
-        self._registry = None
+    def __init__(self, config: SearchConfig, registry: ObjectRegistry) -> None:
+        self._config = config
+        self._registry = registry
 
     def search(
         self,
@@ -120,8 +101,8 @@ class ObjectSearch:
                 not been looked at yet, which counts as not observed.
             query: The text that was asked; names objects where there is no vocabulary.
             region: Where to look; voxels outside are ignored. None: the whole map.
-            max_results: Instead of the constructor's, if positive.
-            min_score: Instead of the constructor's, if positive.
+            max_results: Instead of the configured one, if positive.
+            min_score: Instead of the configured one, if positive.
 
         Raises:
             SearchError: The query is empty or too long, the region is empty or not finite,
@@ -133,7 +114,7 @@ class ObjectSearch:
         if scores.shape != (len(points),):
             raise SearchError(f'expected {len(points)} scores, got shape {scores.shape}')
         judged = np.isfinite(scores)
-        high = judged & (np.nan_to_num(scores, nan=-1.0) >= (min_score or self._min_score))
+        high = judged & (np.nan_to_num(scores, nan=-1.0) >= (min_score or self._config.min_score))
         if region is None:
             share = float(judged.any())
         else:
@@ -141,25 +122,25 @@ class ObjectSearch:
             high &= inside(points.coord, region)
         groups = self._groups(points, np.flatnonzero(high))
         found = sorted((_describe(points, scores, g, query) for g in groups), key=_rank)
-        objects = self._named(found[: max_results or self._max_results], points.voxel_size)
+        objects = self._named(found[: max_results or self._config.max_results])
         verdict: Verdict = 'found'
         if not objects:
-            verdict = 'absent' if share >= self._min_observed and share > 0 else 'unobserved'
+            verdict = (
+                'absent' if share >= self._config.observed_share and share > 0 else 'unobserved'
+            )
         return SearchResult(verdict=verdict, objects=objects, observed_share=share)
 
     def _groups(self, points: SearchPoints, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
         """Return the rows of each object, sorted by voxel, so the order of rows is no matter."""
         rows = rows[np.lexsort(points.grid_coord[rows].T[::-1])]
-        gap = max(1, int(self._gap / points.voxel_size + 1e-6))
+        gap = max(1, int(self._config.gap / points.voxel_size + 1e-6))
         component = connected_components(points.grid_coord[rows], gap)
         rows = rows[np.argsort(component, kind='stable')]
         sizes = np.bincount(component)
         groups = np.split(rows, np.cumsum(sizes)[:-1])
-        return [group for group in groups if len(group) >= max(1, self._min_points)]
+        return [group for group in groups if len(group) >= max(1, self._config.min_points)]
 
-    def _named(self, found: list[ObjectHit], voxel_size: float) -> tuple[ObjectHit, ...]:
-        if self._registry is None:
-            self._registry = ObjectRegistry(voxel_size)
+    def _named(self, found: list[ObjectHit]) -> tuple[ObjectHit, ...]:
         names = self._registry.identify([h.box for h in found], [h.label for h in found])
         return tuple(replace(hit, id=name) for hit, name in zip(found, names, strict=True))
 

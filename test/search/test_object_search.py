@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from concerto_ros.config.schema import SearchConfig
 from concerto_ros.errors import SearchError
 from concerto_ros.search.object_search import ObjectSearch, SearchPoints, check_query
+from concerto_ros.search.registry import ObjectRegistry
 
 VOXEL = 0.02
 
@@ -28,9 +30,8 @@ def block(low, size):
 
 
 def searcher(**changes):
-    return ObjectSearch(
-        **({'max_results': 10, 'min_score': 0.5, 'min_points': 3, 'gap': 0.06} | changes)
-    )
+    config = SearchConfig(**({'min_points': 3} | changes))
+    return ObjectSearch(config, ObjectRegistry(VOXEL))
 
 
 def two_chairs():
@@ -163,7 +164,7 @@ def test_the_verdict_tells_absent_from_unobserved():
     result = search(points, low, 'chair', region=mostly_unseen)
     assert result.verdict == 'unobserved'
     assert result.observed_share == pytest.approx(0.1)
-    assert searcher(min_observed=0.05).search(
+    assert searcher(observed_share=0.05).search(
         points, low, 'chair', region=mostly_unseen
     ).verdict == 'absent'  # fmt: skip
 
@@ -171,7 +172,7 @@ def test_the_verdict_tells_absent_from_unobserved():
 def test_an_empty_map_is_unobserved():
     result = searcher().search(points_of([]), np.zeros(0), 'chair')
     assert (result.verdict, result.objects, result.observed_share) == ('unobserved', (), 0.0)
-    away = searcher(min_observed=0.0).search(
+    away = searcher(observed_share=0.0).search(
         points_of([]), np.zeros(0), 'chair', region=((0, 0, 0), (1, 1, 1))
     )
     assert away.verdict == 'unobserved'
@@ -197,12 +198,11 @@ def test_an_object_has_one_id_for_repeated_and_synonymous_queries():
     assert floor[0].id not in ids
 
 
-def test_ids_are_made_anew_after_a_reset():
+def test_ids_are_made_anew_with_a_new_registry():
     grid, scores = two_chairs()
-    search, points = searcher(), points_of(grid)
-    first = search.search(points, scores, 'chair').objects[0].id
-    search.forget()
-    assert search.search(points, scores, 'sofa').objects[0].id != first
+    points = points_of(grid)
+    first = searcher().search(points, scores, 'chair').objects[0].id
+    assert searcher().search(points, scores, 'sofa').objects[0].id != first
 
 
 @pytest.mark.parametrize('query', ['', '  \n\t'])

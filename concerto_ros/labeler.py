@@ -1,0 +1,214 @@
+"""Labeler: runs the network over voxels of a map and writes down what they are."""
+
+import dataclasses
+import re
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from concerto_ros.config.schema import SemanticsConfig
+from concerto_ros.errors import CheckpointError, SearchError
+from concerto_ros.mapping import VoxelMap
+from concerto_ros.model import FeaturePyramid, PointBatch, PointTransformerV3, load_backbone
+from concerto_ros.semantics import (
+    ClassHead,
+    OpenVocabulary,
+    TextEncoder,
+    Translator,
+    load_text_encoder,
+    make_labels,
+)
+from concerto_ros.structures import UNKNOWN, Labels
+
+_SEMANTIC, _LANGUAGE = 0, 1  # columns of labels in the map
+_FLOOR_SHARE = 0.01  # of the voxels may lie below the floor, as outliers do
+_LATTICE = 16  # voxels; the coarsest cells keep their place when the window moves by this
+
+NO_WEIGHTS = (
+    'no trained weights are loaded (parameter semantics.checkpoint is empty): the map is built, '
+    'but all labels are "unknown" and search has no language model'
+)
+
+
+class Labeler:
+    """The network with what reads its features; remembers the features of its newest run.
+
+    Attributes:
+        notices: Sentences for people: what is loaded, or that nothing is.
+
+    Args:
+        config: Which weights to load.
+        device: Where the network runs.
+
+    Raises:
+        CheckpointError: A file of weights is missing, damaged, or does not fit the others.
+        ConfigError: The text encoder is named in a way that is not understood.
+        BackendUnavailable: The text encoder's package or weights are missing.
+        SearchError: The vocabulary holds a name that the text encoder does not know.
+    """
+
+    def __init__(self, config: SemanticsConfig, device: torch.device) -> None:
+        self.notices: tuple[str, ...] = (NO_WEIGHTS,)
+        self._device = device
+        self._backbone: PointTransformerV3 | None = None
+        self._head: ClassHead | None = None
+        self._translator: Translator | None = None
+        self._text_encoder: TextEncoder | None = None
+        self._vocabulary: OpenVocabulary | None = None
+        self._pyramid: FeaturePyramid | None = None
+        self._rows = torch.empty(0, dtype=torch.int64, device=device)
+        if config.checkpoint:
+            self._load(config)
+
+    @property
+    def has_network(self) -> bool:
+        """Weights are loaded."""
+        return self._backbone is not None
+
+    @property
+    def labels(self) -> Labels:
+        """What the semantic label ids mean."""
+        return make_labels('', ()) if self._head is None else self._head.labels
+
+    @property
+    def language_labels(self) -> Labels:
+        """What the language label ids mean."""
+        return make_labels('', ()) if self._vocabulary is None else self._vocabulary.labels
+
+    @property
+    def text_encoder(self) -> str:
+        """Name of the language model; empty if there is none."""
+        return '' if self._text_encoder is None else self._text_encoder.name
+
+    def forget(self) -> None:
+        """Forget the features, because the map was reset."""
+        self._pyramid = None
+        self._rows = self._rows[:0]
+
+    @torch.inference_mode()
+    def label(
+        self, voxel_map: VoxelMap, rows: Tensor, config: SemanticsConfig, revision: int
+    ) -> None:
+        """Run the network over rows of a map and write their labels back.
+
+        Args:
+            voxel_map: The map.
+            rows: (M,) int64, a window without holes.
+            config: Least confidence of a label.
+            revision: By which changes are marked.
+        """
+        if self._backbone is None:
+            return
+        pyramid: FeaturePyramid = self._backbone(point_batch(voxel_map, rows).to(self._device))
+        if self._head is not None:
+            label, confidence = self._head.predict(pyramid)
+            label = torch.where(confidence >= config.min_confidence, label.int(), UNKNOWN)
+            voxel_map.write_labels(
+                rows, label.to(torch.uint16), confidence, column=_SEMANTIC, revision=revision
+            )
+        if self._vocabulary is not None:
+            vocabulary = dataclasses.replace(
+                self._vocabulary, min_confidence=config.min_confidence
+            )
+            label, confidence = vocabulary.predict(pyramid)
+            voxel_map.write_labels(rows, label, confidence, column=_LANGUAGE, revision=revision)
+        self._pyramid, self._rows = pyramid, rows
+
+    @torch.inference_mode()
+    def scores(self, query: str, num_voxels: int) -> NDArray[np.float32]:
+        """Return how well each voxel of the map fits a text, (N,) float32 in 0..1.
+
+        The score is the probability of the query against its best competitor among the names of
+        the vocabulary that share no word with it; without a vocabulary, the cosine moved to 0..1.
+        It is not calibrated. NaN where the network has not looked.
+
+        Raises:
+            SearchError: There is no language model, or it does not know the text.
+        """
+        if self._translator is None or self._text_encoder is None:
+            raise SearchError(
+                'no language model is loaded, so nothing can be searched by text: set '
+                'semantics.checkpoint and semantics.translator to trained weights'
+            )
+        scores = np.full(num_voxels, np.nan, dtype=np.float32)
+        query_embedding = self._translator.encode(self._text_encoder, [query])
+        if self._pyramid is None:
+            return scores
+        cosines = self._translator.scores(
+            self._pyramid, torch.cat([query_embedding, self._competitors(query)])
+        )
+        if cosines.shape[1] == 1:
+            score = (cosines[:, 0] + 1) / 2
+        else:
+            margin = cosines[:, 0] - cosines[:, 1:].amax(1)
+            score = torch.sigmoid(self._translator.logit_scale * margin)
+        scores[self._rows.cpu().numpy()] = score.cpu().numpy()
+        return scores
+
+    def _competitors(self, query: str) -> Tensor:
+        """Return (Q, D) embeddings of the names that share no word with the query."""
+        if self._vocabulary is None:
+            return torch.empty(0, len(self._translator.bias) if self._translator else 0)
+        words = _words(query)
+        others = [i for i, name in enumerate(self._vocabulary.names) if not words & _words(name)]
+        return self._vocabulary.text_embedding[others]
+
+    def _load(self, config: SemanticsConfig) -> None:
+        backbone, report = load_backbone(config.checkpoint)
+        self._backbone = backbone.to(self._device)
+        self.notices = (str(report),)
+        if config.head:
+            self._head = ClassHead.load(config.head)
+            _check_width('head', config.head, self._head.weight, backbone)
+        if config.translator:
+            self._load_language(config, backbone)
+
+    def _load_language(self, config: SemanticsConfig, backbone: PointTransformerV3) -> None:
+        translator = Translator.load(config.translator)
+        _check_width('translator', config.translator, translator.weight, backbone)
+        encoder = load_text_encoder(config.text_encoder or translator.text_encoder)
+        names = [name.strip() for name in config.vocabulary.split(',') if name.strip()]
+        if not names and self._head is not None:
+            names = list(self._head.names)
+        if names:
+            self._vocabulary = OpenVocabulary.build(translator, encoder, names)
+        self._translator, self._text_encoder = translator, encoder
+
+
+def _check_width(kind: str, path: str, weight: Tensor, backbone: PointTransformerV3) -> None:
+    """Refuse weights of another backbone at the start, not at the first frame."""
+    width = backbone.config.out_channels
+    if weight.shape[1] != width:
+        raise CheckpointError(
+            f'{path} was made for features of {weight.shape[1]} channels, this backbone has '
+            f'{width}: use a {kind} that was trained on it'
+        )
+
+
+def point_batch(voxel_map: VoxelMap, rows: Tensor) -> PointBatch:
+    """Make the network's input of rows of a map, as the published weights expect it.
+
+    Coordinates are metric, with x and y centred on the window and the floor at z = 0; colours are
+    in 0..1. The lattice keeps the map's origin modulo 16 voxels, so that a voxel falls into the
+    same coarse cells in every window (spec 2.1; the map's own lattice instead of one that starts
+    at the lowest point).
+
+    Args:
+        voxel_map: The map.
+        rows: (M,) int64, at least one.
+    """
+    grid_coord = voxel_map.grid_coord(rows)
+    grid_coord = grid_coord - grid_coord.amin(0) // _LATTICE * _LATTICE
+    coord = voxel_map.coord(rows)
+    center = (coord.amin(0) + coord.amax(0)) / 2
+    center[2] = coord[:, 2].kthvalue(1 + int(_FLOOR_SHARE * (len(rows) - 1))).values
+    coord = coord - center
+    feat = torch.cat([coord, voxel_map.color(rows) / 255, voxel_map.normal(rows)], dim=1)
+    offset = torch.tensor([len(rows)], device=coord.device)
+    return PointBatch(coord=coord, grid_coord=grid_coord, feat=feat, offset=offset)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r'\w+', text.lower()))

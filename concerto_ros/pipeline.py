@@ -1,0 +1,246 @@
+"""PerceptionPipeline: RGB-D frames in, a labelled map and answers out. The whole method, no ROS.
+
+pipeline = PerceptionPipeline(ConcertoConfig())
+for frame in source:
+    pipeline.integrate(frame)
+pipeline.update_semantics()
+result = pipeline.search('blue chair')
+"""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.errors import BackendUnavailable
+from concerto_ros.geometry.frame import RGBDFrame
+from concerto_ros.geometry.gravity import GravityCheck
+from concerto_ros.geometry.rgbd import surface_points
+from concerto_ros.labeler import Labeler
+from concerto_ros.mapping import GROUP_VOXELS, VoxelMap
+from concerto_ros.search.object_search import ObjectSearch, SearchPoints, check_query
+from concerto_ros.search.regions import Region
+from concerto_ros.search.registry import ObjectRegistry
+from concerto_ros.structures import Labels, MapChanges, MapCloud, SearchResult
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameReport:
+    """What became of a frame.
+
+    Attributes:
+        num_points: Measured points that were fused.
+        num_new_voxels: Voxels that did not exist before.
+        seconds: Time per stage [s].
+        warning: A sentence for people, once per map; empty otherwise.
+    """
+
+    num_points: int
+    num_new_voxels: int
+    seconds: dict[str, float]
+    warning: str = ''
+
+
+class PerceptionPipeline:
+    """One map and everything that is known about it; used by one thread at a time.
+
+    Attributes:
+        config: All settings; see `update_config`.
+        epoch: Rises when the map is reset.
+        revision: Rises with every change of the map and never falls.
+        newest_stamp_ns: Time of the newest image in the map [ns]; 0 while it is empty.
+        notices: Sentences for people about what was loaded.
+
+    Args:
+        config: All settings.
+
+    Raises:
+        ConcertoError: Weights cannot be loaded or do not fit, or there is no such device.
+    """
+
+    def __init__(self, config: ConcertoConfig) -> None:
+        self.config = config
+        self.epoch = self.revision = 0
+        self._device = _device(config.map.device)
+        self._labeler = Labeler(config.semantics, self._device)
+        self.notices = self._labeler.notices
+        self.reset()
+
+    @property
+    def labels(self) -> Labels:
+        """What the semantic label ids in the map mean."""
+        return self._labeler.labels
+
+    @property
+    def language_labels(self) -> Labels:
+        """What the language label ids in the map mean."""
+        return self._labeler.language_labels
+
+    @property
+    def num_voxels(self) -> int:
+        """Voxels in the map."""
+        return len(self._map)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of the map, with the room that is kept for growth."""
+        return self._map.num_bytes
+
+    def update_config(self, config: ConcertoConfig) -> None:
+        """Take over what may change at run time; the rest of `config` must be as it was."""
+        self.config = config
+        self._search = ObjectSearch(config.search, self._registry)
+
+    def reset(self) -> None:
+        """Forget the map, but no weights."""
+        self.epoch += 1
+        self.revision += 1
+        self.newest_stamp_ns = 0
+        self._num_frames = self._num_labelled = 0
+        self._camera_position = np.zeros(3)
+        self._map = VoxelMap(self.config.map.voxel_size, self._device)
+        self._gravity = GravityCheck()
+        self._registry = ObjectRegistry(self.config.map.voxel_size)
+        self._search = ObjectSearch(self.config.search, self._registry)
+        self._labeler.forget()
+
+    def integrate(self, frame: RGBDFrame) -> FrameReport:
+        """Fuse one frame into the map.
+
+        Raises:
+            FrameError: It has no usable depth; the map is untouched.
+        """
+        start = time.perf_counter()
+        points = surface_points(frame, self.config.depth, self._num_frames, self._device)
+        middle = time.perf_counter()
+        self.revision += 1
+        num_new = self._map.integrate(
+            points, frame.stamp_ns, self.revision, self.config.map.max_weight
+        )
+        end = time.perf_counter()
+        self._num_frames += 1
+        self.newest_stamp_ns = max(self.newest_stamp_ns, frame.stamp_ns)
+        self._camera_position = frame.T_map_depth[:3, 3]
+        return FrameReport(
+            num_points=len(points),
+            num_new_voxels=num_new,
+            seconds={'points': middle - start, 'fusion': end - middle},
+            warning=self._gravity.add(points.normal, frame.T_map_depth),
+        )
+
+    def update_semantics(self) -> int:
+        """Label the map, or the part nearest to the camera, if frames came since the last time.
+
+        Returns:
+            Number of voxels that the network looked at; 0: nothing to do, or no weights.
+        """
+        if not self._labeler.has_network or self._num_labelled == self._num_frames:
+            return 0
+        rows = self._map.nearest_rows(
+            torch.from_numpy(self._camera_position), self.config.semantics.max_points
+        )
+        self.revision += 1
+        self._labeler.label(self._map, rows, self.config.semantics, self.revision)
+        self._num_labelled = self._num_frames
+        return len(rows)
+
+    def search(
+        self,
+        text: str,
+        *,
+        T_map_fusion: Matrix | None = None,
+        region: Region | None = None,
+        max_results: int = 0,
+        min_score: float = 0.0,
+    ) -> SearchResult:
+        """Find what a text describes.
+
+        Args:
+            text: For example 'blue chair'.
+            T_map_fusion: (4, 4), from the frame in which frames were fused to the frame of
+                `region` and of the answer; None: they are the same.
+            region: Lower and upper corner (3,) [m] of where to look; None: everywhere.
+            max_results: At most this many objects; 0: as configured.
+            min_score: Least score, 0..1; 0: as configured.
+
+        Raises:
+            SearchError: The text is empty, the region is not valid, there is no language model,
+                or it does not know the text.
+        """
+        text = check_query(text)
+        scores = self._labeler.scores(text, len(self._map))
+        result = self._search.search(
+            self._search_points(T_map_fusion),
+            scores,
+            text,
+            region=region,
+            max_results=max_results,
+            min_score=min_score,
+        )
+        return dataclasses.replace(result, text_encoder=self._labeler.text_encoder)
+
+    def cloud(self, T_map_fusion: Matrix | None = None) -> MapCloud:
+        """Return all voxels, in the frame that `T_map_fusion` (4, 4) leads to."""
+        return _moved(self._map.cloud(), T_map_fusion)
+
+    def changes(self, since: int) -> MapChanges:
+        """Return the groups that changed after revision `since` (0: all), in the frame of fusion."""
+        groups = self._map.changed_groups(since)
+        return MapChanges(
+            epoch=self.epoch,
+            revision=self.revision,
+            stamp_ns=self.newest_stamp_ns,
+            group_size=GROUP_VOXELS * self._map.voxel_size,
+            voxel_size=self._map.voxel_size,
+            key=groups.key.cpu().numpy().astype(np.int32),
+            sequence=groups.revision.cpu().numpy().astype(np.uint64),
+            num_points=groups.num_rows.cpu().numpy().astype(np.uint32),
+            cloud=self._map.cloud(groups.rows),
+        )
+
+    def _search_points(self, T_map_fusion: Matrix | None) -> SearchPoints:
+        num_views, seen_ns = self._map.observations()
+        has_vocabulary = len(self.language_labels.names) > 1
+        labels = self.language_labels if has_vocabulary else self.labels
+        return SearchPoints(
+            coord=self.cloud(T_map_fusion).coord,
+            grid_coord=self._map.grid_coord().cpu().numpy(),
+            num_views=num_views,
+            first_seen_ns=seen_ns[:, 0],
+            last_seen_ns=seen_ns[:, 1],
+            label=self._map.labels(int(has_vocabulary)),
+            names=labels.names,
+            voxel_size=self._map.voxel_size,
+        )
+
+
+def _moved(cloud: MapCloud, T: Matrix | None) -> MapCloud:
+    if T is None:
+        return cloud
+    R, t = T[:3, :3], T[:3, 3]
+    return dataclasses.replace(
+        cloud,
+        coord=(cloud.coord @ R.T + t).astype(np.float32),
+        normal=(cloud.normal @ R.T).astype(np.float32),
+    )
+
+
+def _device(name: str) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if name == 'auto':
+        return torch.device('cuda' if has_cuda else 'cpu')
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as err:
+        raise BackendUnavailable(
+            f'parameter map.device is "{name}", but torch {torch.__version__} finds '
+            f'{torch.cuda.device_count()} CUDA devices here; use auto or cpu'
+        ) from err
+    return device
