@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, cast, Protocol
+from typing import Any, Protocol, cast
 
 from rosbags.rosbag1 import Reader as Rosbag1Reader
 from rosbags.rosbag1.reader import decompressors
