@@ -1,0 +1,156 @@
+"""LatestWorker: one thread for everything slow, fed by the callbacks of a node."""
+
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from rclpy.task import Future
+
+from concerto_ros.errors import ConcertoError
+
+Frame = TypeVar('Frame')
+
+THREAD_NAME = 'concerto_worker'
+_RETRY = 1.0  # [s] until a failed upkeep is tried again
+
+
+class LatestWorker(Generic[Frame]):
+    """Does jobs first, then the newest frame, then what has become due; one thing at a time.
+
+    Callbacks hand over and return at once. An error that nobody foresaw is logged with its
+    traceback and counted in `num_failures`; the thread goes on.
+
+    Args:
+        node: Its executor delivers the answers of jobs; its logger takes the errors.
+        handle_frame: Called on the thread with each frame that no newer one has replaced.
+        upkeep: Called on the thread after each job and frame, and once the seconds that it
+            returned have passed; None: not before something happens.
+        on_drop: Called on the submitting thread when a waiting frame is replaced.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        handle_frame: Callable[[Frame], None],
+        upkeep: Callable[[], float | None] = lambda: None,
+        on_drop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.num_dropped = 0
+        self.num_failures = 0
+        self._node = node
+        self._handle_frame = handle_frame
+        self._upkeep = upkeep
+        self._on_drop = on_drop
+        self._frame: Frame | None = None
+        self._jobs: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._answers: deque[Callable[[], None]] = deque()
+        self._changed = threading.Condition()
+        self._woken = False
+        self._closed = False
+        self._guard = node.create_guard_condition(self._deliver, ReentrantCallbackGroup())
+        self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
+        self._thread.start()
+
+    def submit_frame(self, frame: Frame) -> None:
+        """Put a frame in line; it replaces one that still waits, which counts as dropped."""
+        with self._changed:
+            dropped = self._frame is not None
+            self.num_dropped += dropped
+            self._frame = frame
+            self._changed.notify()
+        if dropped:
+            self._on_drop()
+
+    def discard_frame(self) -> None:
+        """Forget the frame that waits, if any; it does not count as dropped."""
+        with self._changed:
+            self._frame = None
+
+    def run(self, job: Callable[[], Any]) -> Future:
+        """Put a job in line, before any frame.
+
+        Returns:
+            Future of what it returns or raises, for `await` in a callback of the node. It is
+            completed by the node's executor; a job that is due when the worker closes never is.
+        """
+        future = Future()
+        with self._changed:
+            self._jobs.append((job, future))
+            self._changed.notify()
+        return future
+
+    def wake(self) -> None:
+        """Have `upkeep` called soon."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def close(self, timeout: float) -> bool:
+        """Finish what is being done and end the thread; what waits is left undone.
+
+        Returns:
+            False if it has not ended after `timeout` seconds.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        pause: float | None = None
+        while (task := self._next(pause)) is not None:
+            self._try(task)
+            del task  # a frame must not be kept while the thread sleeps
+            pause = self._try(self._upkeep, _RETRY)
+
+    def _next(self, pause: float | None) -> Callable[[], None] | None:
+        """Sleep until there is something to do, at most `pause` seconds; None: close."""
+        with self._changed:
+            self._changed.wait_for(self._has_work, pause)
+            self._woken = False
+            if self._closed:
+                return None
+            if self._jobs:
+                return partial(self._answer, *self._jobs.popleft())
+            if self._frame is not None:
+                frame, self._frame = self._frame, None
+                return partial(self._handle_frame, frame)
+            return lambda: None  # only the upkeep
+
+    def _has_work(self) -> bool:
+        return self._closed or self._woken or bool(self._jobs) or self._frame is not None
+
+    def _answer(self, job: Callable[[], Any], future: Future) -> None:
+        try:
+            answer = partial(future.set_result, job())
+        except Exception as err:
+            answer = partial(future.set_exception, err)
+            if not isinstance(err, ConcertoError):
+                self._report()
+        # Coroutines are resumed by the executor only, so it must be the one to complete them.
+        self._answers.append(answer)
+        if self._node.context.ok():
+            self._guard.trigger()
+
+    def _deliver(self) -> None:
+        while self._answers:
+            self._answers.popleft()()
+
+    def _try(self, function: Callable[[], Any], otherwise: Any = None) -> Any:
+        try:
+            return function()
+        except Exception:
+            self._report()
+            return otherwise
+
+    def _report(self) -> None:
+        """Log the exception in flight, unless it only comes from the end of the process."""
+        if self._node.context.ok():
+            self.num_failures += 1
+            self._node.get_logger().error(f'internal error: {traceback.format_exc()}')
