@@ -1,0 +1,103 @@
+"""Maps, their changes and their labels as messages."""
+
+from array import array
+
+import numpy as np
+from rclpy.time import Time
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import ColorRGBA, Header
+
+from concerto_msgs.msg import LabelInfo, MapGroup, MapUpdate
+from concerto_ros.structures import Labels, MapChanges, MapCloud
+
+# name, offset, type of the message, type in memory; rgb holds 0x00RRGGBB in the bits of a float
+_LAYOUT = (
+    ('x', 0, PointField.FLOAT32, '<f4'),
+    ('y', 4, PointField.FLOAT32, '<f4'),
+    ('z', 8, PointField.FLOAT32, '<f4'),
+    ('rgb', 12, PointField.FLOAT32, '<u4'),
+    ('label', 16, PointField.UINT16, '<u2'),
+    ('language_label', 18, PointField.UINT16, '<u2'),
+    ('confidence', 20, PointField.FLOAT32, '<f4'),
+    ('language_confidence', 24, PointField.FLOAT32, '<f4'),
+)
+_POINT_STEP = 32  # bytes; the last four are padding
+_POINT = np.dtype(
+    {
+        'names': [name for name, *_ in _LAYOUT],
+        'formats': [kind for *_, kind in _LAYOUT],
+        'offsets': [offset for _, offset, *_ in _LAYOUT],
+        'itemsize': _POINT_STEP,
+    }
+)
+_SLICE = 16384  # points interleaved at a time: their 512 kB stay in the cache
+
+
+def make_header(frame_id: str, stamp_ns: int) -> Header:
+    """Make a header of a frame and a time [ns]."""
+    return Header(frame_id=frame_id, stamp=Time(nanoseconds=stamp_ns).to_msg())
+
+
+def point_cloud(header: Header, cloud: MapCloud) -> PointCloud2:
+    """Make an unordered cloud of 32-byte points: x y z rgb, both labels, both confidences."""
+    num_points = len(cloud)
+    data = array('B', [0]) * (num_points * _POINT_STEP)
+    points = np.frombuffer(data, _POINT)
+    for start in range(0, num_points, _SLICE):
+        part = slice(start, start + _SLICE)
+        out = points[part]
+        out['x'], out['y'], out['z'] = cloud.coord[part].T
+        red, green, blue = cloud.color[part].T
+        out['rgb'] = red.astype(np.uint32) << 16 | green.astype(np.uint32) << 8 | blue
+        for name in ('label', 'language_label', 'confidence', 'language_confidence'):
+            out[name] = getattr(cloud, name)[part]
+    message = PointCloud2(
+        header=header,
+        height=1,
+        width=num_points,
+        fields=[
+            PointField(name=name, offset=offset, datatype=datatype, count=1)
+            for name, offset, datatype, _ in _LAYOUT
+        ],
+        is_bigendian=False,
+        point_step=_POINT_STEP,
+        row_step=num_points * _POINT_STEP,
+        is_dense=True,
+    )
+    message._data = data  # already of the right type; the setter of `data` would copy it
+    return message
+
+
+def map_update(header: Header, changes: MapChanges) -> MapUpdate:
+    """Make the message of changed groups; `header` names the frame that the map is fused in."""
+    groups = zip(
+        changes.key.tolist(), changes.sequence.tolist(), changes.num_points.tolist(), strict=True
+    )
+    return MapUpdate(
+        header=header,
+        epoch=changes.epoch,
+        group_size=changes.group_size,
+        voxel_size=changes.voxel_size,
+        groups=[
+            MapGroup(x=x, y=y, z=z, sequence=sequence, num_points=num_points)
+            for (x, y, z), sequence, num_points in groups
+        ],
+        points=point_cloud(header, changes.cloud),
+    )
+
+
+def label_info(header: Header, labels: Labels) -> LabelInfo:
+    """Make the table of a label field; `header` holds the time since when it is valid."""
+    return LabelInfo(
+        header=header,
+        vocabulary=labels.vocabulary,
+        ids=list(range(len(labels.names))),
+        names=list(labels.names),
+        colors=[color_message(color) for color in labels.colors.tolist()],
+    )
+
+
+def color_message(rgb: tuple[int, int, int] | list[int], alpha: float = 1.0) -> ColorRGBA:
+    """Make a colour of red, green and blue in 0..255."""
+    r, g, b = (channel / 255 for channel in rgb)
+    return ColorRGBA(r=r, g=g, b=b, a=alpha)
