@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -16,15 +17,18 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import Param, ParamInfo, Value, build, describe, flatten, range_text
 from concerto_ros.errors import ConfigError
 
+T = TypeVar('T')
+
 _LARGEST_INT = 2**63 - 1
 _OF_RCLPY = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 
 
-class NodeParameters:
-    """Every value of `ConcertoConfig` as a parameter of a node.
+class Parameters(Generic[T]):
+    """Every value of a configuration tree as a parameter of a node.
 
     Args:
         node: The node; what its YAML file and command line set is checked here.
+        schema: Root dataclass of the tree.
 
     Attributes:
         config: The values now; a new object after each change.
@@ -33,9 +37,10 @@ class NodeParameters:
         ConfigError: A value given at the start is unknown, mistyped or out of range.
     """
 
-    def __init__(self, node: Node) -> None:
-        self.config = build(ConcertoConfig, _given(node))
-        self._callbacks: list[Callable[[ConcertoConfig], None]] = []
+    def __init__(self, node: Node, schema: type[T]) -> None:
+        self._schema = schema
+        self.config = build(schema, _given(node))
+        self._callbacks: list[Callable[[T], None]] = []
         self._names = set()
         for parameter in flatten(self.config):
             self._names.add(parameter.name)
@@ -44,7 +49,7 @@ class NodeParameters:
             )
         node.add_on_set_parameters_callback(self._set)
 
-    def on_change(self, callback: Callable[[ConcertoConfig], None]) -> None:
+    def on_change(self, callback: Callable[[T], None]) -> None:
         """Call back with the new configuration after every change, on the executor's thread."""
         self._callbacks.append(callback)
 
@@ -52,7 +57,7 @@ class NodeParameters:
         """Take changes that the tree allows; what is read-only rclpy has refused already."""
         values = {p.name: p.value for p in parameters if p.name in self._names}
         try:
-            config = build(ConcertoConfig, values, base=self.config)
+            config = build(self._schema, values, base=self.config)
         except ConfigError as err:
             return SetParametersResult(successful=False, reason=str(err))
         if config != self.config:
@@ -60,6 +65,13 @@ class NodeParameters:
             for callback in self._callbacks:
                 callback(config)
         return SetParametersResult(successful=True)
+
+
+class NodeParameters(Parameters[ConcertoConfig]):
+    """Every value of `ConcertoConfig` as a parameter of a node."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node, ConcertoConfig)
 
 
 def _given(node: Node) -> dict[str, Value]:

@@ -78,7 +78,7 @@ def test_transforms_survive_a_round_trip_in_float32():
 
 @pytest.mark.parametrize('decode', [color_image, depth_image])
 def test_bad_images_are_refused(decode):
-    with pytest.raises(FrameError, match='expected .* found'):
+    with pytest.raises(FrameError, match=r'expected .* found'):
         decode(Image(encoding='yuv422', height=1, width=1, step=2))
     with pytest.raises(FrameError, match='expected'):
         decode(CompressedImage(format='jpeg'))

@@ -37,13 +37,13 @@ def test_lookup_is_at_the_stamp_and_latest_at_the_newest(graph, heard):
 
 def test_what_is_not_known_says_so(graph, heard):
     transforms, robot = heard
-    with pytest.raises(TransformUnavailable, match="from 'camera' to 'map': .*does not exist"):
+    with pytest.raises(TransformUnavailable, match=r"from 'camera' to 'map': .*does not exist"):
         transforms.lookup('map', 'camera', START)
     robot.tf('map', 'camera', START)
     graph.until(lambda: available(transforms, 'map', 'camera', START))
     with pytest.raises(TransformUnavailable, match='extrapolation'):
         transforms.lookup('map', 'camera', START + SECOND)
-    with pytest.raises(TransformUnavailable, match="to 'odom'.*; no transform .* to 'map'"):
+    with pytest.raises(TransformUnavailable, match=r"to 'odom'.*; no transform .* to 'map'"):
         transforms.fusion_frame('lidar', START)
 
 
