@@ -63,7 +63,7 @@ class DepthConfig:
     )
     edge: float = param(
         0.04,
-        'A pixel whose neighbours all differ by more than this share of its depth is no surface.',
+        'Neighbouring pixels that differ by more than this share of their depth are two surfaces.',
         gt=0.0,
         live=True,
     )

@@ -122,12 +122,22 @@ def _rays(camera: PinholeCamera, rows: range, columns: range) -> NDArray[np.floa
 
 
 def _is_surface(patch: _Patch, z: Tensor, edge: float) -> Tensor:
-    """Tell where at least two of the four next pixels lie at nearly the same depth."""
+    """Tell which pixels lie on a surface.
+
+    At least two of the four next pixels have nearly the same depth, and neither along the row nor
+    along the column does the pixel hang between a nearer and a farther one, as pixels do that see
+    both sides of an edge.
+    """
+    right, down, left, up = (patch.shifted(*step) for step in _STEPS)
     tolerance = edge * z
-    near = torch.zeros_like(z, dtype=torch.uint8)
-    for down, right in _STEPS:
-        near += (patch.shifted(down, right) - z).abs() <= tolerance
-    return near >= 2
+    num_near = torch.zeros_like(z, dtype=torch.uint8)
+    for neighbor in (right, down, left, up):
+        num_near += (neighbor - z).abs() <= tolerance
+    hangs = torch.zeros_like(z, dtype=torch.bool)
+    for one, other in ((left, right), (up, down)):
+        low, high = torch.minimum(one, other), torch.maximum(one, other)
+        hangs |= (low > 0) & (low < z - tolerance) & (high > z + tolerance)
+    return (num_near >= 2) & ~hangs
 
 
 def _normals(patch: _Patch, z: Tensor, rays: Tensor, camera: PinholeCamera, edge: float) -> Tensor:
