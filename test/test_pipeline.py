@@ -1,0 +1,285 @@
+"""The whole method without ROS: what the map says is what the network says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.config.tree import build
+from concerto_ros.errors import BackendUnavailable, CheckpointError, FrameError, SearchError
+from concerto_ros.geometry.camera import PinholeCamera
+from concerto_ros.geometry.transforms import from_quaternion
+from concerto_ros.model import (
+    BackboneConfig,
+    PointBatch,
+    PointTransformerV3,
+    load_backbone,
+    save_backbone,
+)
+from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantics import SCANNET20, ClassHead, Translator, load_text_encoder
+
+WORDS = ('wall', 'chair', 'blue chair', 'lamp')
+CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
+
+
+@pytest.fixture(scope='module')
+def frames():
+    return list(SyntheticRoom(3).frames(6, camera=CAMERA))
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """Write a seeded backbone with head, translator and vocabulary; return their paths."""
+    folder = tmp_path_factory.mktemp('weights')
+    generator = torch.Generator().manual_seed(1)
+    config = BackboneConfig(
+        enc_depths=(1, 1, 1, 1, 1),
+        enc_channels=(16, 32, 32, 48, 64),
+        enc_num_head=(1, 2, 2, 3, 4),
+        enc_patch_size=(64,) * 5,
+    )
+    model = PointTransformerV3(config)
+    with torch.no_grad():
+        for tensor in model.parameters():
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor.copy_(
+                noise / tensor[0].numel() ** 0.5 if tensor.ndim > 1 else tensor + noise / 5
+            )
+    save_backbone(model, folder / 'backbone.safetensors')
+    width = config.out_channels
+    ClassHead(
+        weight=torch.randn(20, width, generator=generator) / 4,
+        bias=torch.zeros(20),
+        names=SCANNET20.names[1:],
+        vocabulary='scannet20',
+    ).save(folder / 'head.safetensors')
+    embedding = torch.randn(len(WORDS), 8, generator=generator)
+    np.savez(
+        folder / 'words.npz', names=np.array(WORDS), embedding=embedding, text_encoder='test space'
+    )
+    Translator(
+        weight=torch.randn(8, width, generator=generator),
+        bias=torch.zeros(8),
+        text_encoder='test space',
+        logit_scale=5.0,
+    ).save(folder / 'translator.safetensors')
+    return {
+        'semantics.checkpoint': str(folder / 'backbone.safetensors'),
+        'semantics.head': str(folder / 'head.safetensors'),
+        'semantics.translator': str(folder / 'translator.safetensors'),
+        'semantics.text_encoder': f'vocabulary:{folder / "words.npz"}',
+        'semantics.vocabulary': 'wall, chair, lamp',
+    }
+
+
+def mapped(frames, values=None):
+    pipeline = PerceptionPipeline(build(ConcertoConfig, {'map.device': 'cpu', **(values or {})}))
+    for frame in frames:
+        pipeline.integrate(frame)
+    return pipeline
+
+
+def direct_input(pipeline):
+    """The network's input of the whole map, made only of what the map publishes."""
+    cloud = pipeline.cloud()
+    coord = torch.from_numpy(cloud.coord)
+    grid = torch.floor(coord.double() / 0.02 + 1e-9).long()
+    low, high = coord.amin(0), coord.amax(0)
+    floor = coord[:, 2].sort().values[int(0.01 * (len(coord) - 1))]
+    centered = coord - torch.stack([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, floor])
+    color = torch.from_numpy(cloud.color) / 255
+    return PointBatch(
+        coord=centered,
+        grid_coord=grid - grid.amin(0) // 16 * 16,
+        feat=torch.cat([centered, color, torch.from_numpy(cloud.normal)], dim=1),
+        offset=torch.tensor([len(coord)]),
+    )
+
+
+def test_labels_are_what_the_network_says_of_the_same_voxels(frames, weights):
+    pipeline = mapped(frames, weights)
+    assert pipeline.update_semantics() == pipeline.num_voxels > 1000
+    cloud = pipeline.cloud()
+    backbone, _ = load_backbone(weights['semantics.checkpoint'])
+    with torch.inference_mode():
+        pyramid = backbone(direct_input(pipeline))
+        probability = ClassHead.load(weights['semantics.head'])
+        label, confidence = probability.predict(pyramid)
+        translator = Translator.load(weights['semantics.translator'])
+        encoder = load_text_encoder(weights['semantics.text_encoder'])
+        cosines = translator.scores(pyramid, translator.encode(encoder, ['wall', 'chair', 'lamp']))
+    # colours are published as bytes, so features differ a little from those of the map
+    assert (cloud.label == label.numpy()).mean() > 0.99
+    np.testing.assert_allclose(cloud.confidence, confidence, atol=0.02)
+    assert (cloud.language_label == cosines.argmax(1).numpy() + 1).mean() > 0.99
+    np.testing.assert_allclose(
+        cloud.language_confidence, (5 * cosines).softmax(1).amax(1), atol=0.02
+    )
+    assert len(np.unique(cloud.label)) > 3
+    assert pipeline.labels.names == SCANNET20.names
+    assert pipeline.language_labels.names == ('unknown', 'wall', 'chair', 'lamp')
+
+
+def test_search_finds_the_voxels_that_score_high(frames, weights):
+    pipeline = mapped(frames, {**weights, 'search.min_points': 5})
+    pipeline.update_semantics()
+    result = pipeline.search('blue chair')
+    assert result.verdict == 'found'
+    assert result.text_encoder == 'test space'
+    assert not result.calibrated
+    coord = pipeline.cloud().coord
+    for hit in result.objects:
+        assert np.linalg.norm(coord - hit.center, axis=1).min() < 1e-6
+        assert 0 < hit.num_views <= len(frames)
+        assert frames[0].stamp_ns <= hit.first_seen_ns + 10**6
+        assert hit.last_seen_ns <= frames[-1].stamp_ns
+    again = pipeline.search('blue chair')
+    assert [hit.id for hit in again.objects] == [hit.id for hit in result.objects]
+
+
+def test_answers_are_in_the_frame_that_is_asked_for(frames, weights):
+    pipeline = mapped(frames, {**weights, 'search.min_points': 5})
+    pipeline.update_semantics()
+    T = from_quaternion((10, 0, 1), (0, 0, 1, 1))
+    here = {hit.id: hit for hit in pipeline.search('blue chair').objects}
+    there = {hit.id: hit for hit in pipeline.search('blue chair', T_map_fusion=T).objects}
+    assert len(here) == len(there) > 0
+    moved = T[:3, :3] @ np.array([h.center for h in here.values()]).T + T[:3, 3:]
+    np.testing.assert_allclose(
+        moved.T, np.array([h.center for h in there.values()]), rtol=0, atol=1e-4
+    )
+
+
+def test_voxels_that_came_after_the_network_are_not_judged(frames, weights):
+    pipeline = mapped(frames[:1], weights)
+    pipeline.update_semantics()
+    known = pipeline.num_voxels
+    pipeline.integrate(frames[5])
+    cloud = pipeline.cloud()
+    assert len(cloud) > known
+    assert (cloud.label[known:] == 0).all()
+    assert pipeline.search('lamp', min_score=0.01).objects
+    newest = np.abs(cloud.coord[known:]).max(0) + 1
+    assert pipeline.search('lamp', region=(newest, newest + 1)).verdict == 'unobserved'
+
+
+def test_the_network_runs_once_per_change(frames, weights):
+    pipeline = mapped(frames[:2], weights)
+    assert pipeline.update_semantics() > 0
+    assert pipeline.update_semantics() == 0
+    pipeline.integrate(frames[2])
+    assert pipeline.update_semantics() > 0
+
+
+def test_a_window_is_the_part_nearest_to_the_camera(frames, weights):
+    pipeline = mapped(frames, {**weights, 'semantics.max_points': 1000})
+    num_labelled = pipeline.update_semantics()
+    assert 0 < num_labelled <= 1000
+    cloud = pipeline.cloud()
+    distance = np.linalg.norm(cloud.coord - frames[-1].T_map_depth[:3, 3], axis=1)
+    is_labelled = cloud.label > 0
+    assert is_labelled.sum() == num_labelled
+    assert np.median(distance[is_labelled]) < np.median(distance[~is_labelled])
+
+
+def test_unsure_labels_are_unknown(frames, weights):
+    pipeline = mapped(frames, {**weights, 'semantics.min_confidence': 1.0})
+    pipeline.update_semantics()
+    cloud = pipeline.cloud()
+    assert (cloud.label[cloud.confidence < 1] == 0).all()
+    assert (cloud.language_label[cloud.language_confidence < 1] == 0).all()
+
+
+def test_without_weights_labels_are_unknown_and_search_says_so(frames):
+    pipeline = mapped(frames)
+    assert pipeline.update_semantics() == 0
+    cloud = pipeline.cloud()
+    assert not cloud.label.any()
+    assert not cloud.confidence.any()
+    assert pipeline.labels.names == ('unknown',)
+    assert pipeline.labels.vocabulary == ''
+    assert 'no trained weights are loaded' in pipeline.notices[0]
+    with pytest.raises(SearchError, match='no language model is loaded'):
+        pipeline.search('chair')
+    with pytest.raises(SearchError, match='the query is empty'):
+        pipeline.search(' ')
+
+
+def test_changes_carry_what_the_map_holds(frames, weights):
+    pipeline = mapped(frames, weights)
+    first = pipeline.changes(0)
+    assert first.num_points.sum() == len(first.cloud) == pipeline.num_voxels
+    assert first.group_size == pytest.approx(0.32)
+    assert first.stamp_ns == frames[-1].stamp_ns
+    assert len(pipeline.changes(first.revision).key) == 0
+    pipeline.update_semantics()
+    labelled = pipeline.changes(first.revision)
+    assert labelled.cloud.label.all()
+    assert (labelled.sequence > first.revision).all()
+
+
+def test_a_reset_forgets_the_map_and_raises_the_epoch(frames, weights):
+    pipeline = mapped(frames, weights)
+    pipeline.update_semantics()
+    epoch, revision = pipeline.epoch, pipeline.revision
+    pipeline.reset()
+    assert (pipeline.num_voxels, pipeline.newest_stamp_ns) == (0, 0)
+    assert pipeline.epoch == epoch + 1
+    assert pipeline.revision > revision
+    assert len(pipeline.cloud()) == len(pipeline.changes(0).key) == 0
+    assert pipeline.search('lamp').verdict == 'unobserved'
+    assert pipeline.update_semantics() == 0
+    pipeline.integrate(frames[0])
+    fresh = mapped(frames[:1])
+    assert (pipeline.cloud().coord == fresh.cloud().coord).all()
+
+
+def test_a_frame_without_depth_changes_nothing(frames):
+    pipeline = mapped(frames[:2])
+    before, revision = pipeline.cloud(), pipeline.revision
+    empty = dataclasses.replace(frames[2], depth=np.zeros_like(frames[2].depth))
+    with pytest.raises(FrameError, match='no usable depth'):
+        pipeline.integrate(empty)
+    assert (pipeline.cloud().coord == before.coord).all()
+    assert pipeline.revision == revision
+
+
+def test_live_settings_apply_to_the_next_frame(frames):
+    pipeline = mapped([])
+    coarse = build(ConcertoConfig, {'depth.stride': 16}, pipeline.config)
+    assert pipeline.integrate(frames[0]).num_points > 300
+    pipeline.update_config(coarse)
+    assert pipeline.integrate(frames[1]).num_points <= 12
+
+
+def test_a_tilted_map_is_named(frames):
+    T = from_quaternion((0, 0, 0), (np.sin(0.2), 0, 0, np.cos(0.2)))
+    pipeline = mapped([])
+    tilted = [dataclasses.replace(f, T_map_depth=T @ f.T_map_depth) for f in frames]
+    reports = [pipeline.integrate(frame) for frame in tilted * 6]
+    assert any('is z up?' in report.warning for report in reports)
+
+
+def test_weights_that_do_not_fit_each_other_are_refused(weights, tmp_path):
+    wide = ClassHead(
+        weight=torch.zeros(2, 7), bias=torch.zeros(2), names=('a', 'b'), vocabulary='x'
+    )
+    wide.save(tmp_path / 'head.pth')
+    with pytest.raises(CheckpointError, match=r'made for features of 7 channels, this backbone'):
+        mapped([], {**weights, 'semantics.head': str(tmp_path / 'head.pth')})
+
+
+def test_an_encoder_that_the_translator_was_not_made_for_is_refused(weights, tmp_path):
+    path = tmp_path / 'other.npz'
+    np.savez(path, names=np.array(WORDS), embedding=np.eye(8)[:4], text_encoder='other space')
+    with pytest.raises(CheckpointError, match='trained for the text encoder test space'):
+        mapped([], {**weights, 'semantics.text_encoder': f'vocabulary:{path}'})
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(BackendUnavailable, match=r'map\.device is "cuda:77"'):
+        mapped([], {'map.device': 'cuda:77'})
