@@ -1,0 +1,161 @@
+"""MapKeeper: everything that touches the pipeline, all on one thread."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from concerto_msgs.msg import Region as RegionMessage
+from concerto_msgs.srv import FindObjects, SaveMap
+from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.errors import FrameError, TransformUnavailable
+from concerto_ros.geometry.frame import RGBDFrame
+from concerto_ros.geometry.transforms import Matrix
+from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.ros.map_messages import make_header
+from concerto_ros.ros.map_publisher import MapPublisher
+from concerto_ros.ros.pace import Pace
+from concerto_ros.ros.problems import Problems
+from concerto_ros.ros.search_messages import fill_response
+from concerto_ros.ros.transforms import Transforms
+from concerto_ros.search.regions import Region, inside
+from concerto_ros.visualization.ply import write_ply
+
+FramedImage = tuple[RGBDFrame, str]  # with the frame in which it is to be fused
+
+_NETWORK_SHARE = 0.5  # of the worker's time; the rest is left for new frames
+
+
+class MapKeeper:
+    """Fuses frames, runs the network, publishes and answers; called by the worker only.
+
+    Args:
+        node: For its logger.
+        pipeline: The map and the network.
+        publisher: Where results go.
+        transforms: From the frame of the fusion to the one of the answers.
+        problems: Where unusable frames are counted.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        pipeline: PerceptionPipeline,
+        publisher: MapPublisher,
+        transforms: Transforms,
+        problems: Problems,
+    ) -> None:
+        self._logger = node.get_logger()
+        self._pipeline = pipeline
+        self._publisher = publisher
+        self._transforms = transforms
+        self._problems = problems
+        self._config = pipeline.config
+        self._fusion_frame = pipeline.config.frames.map
+        self._network_pace = Pace(_NETWORK_SHARE)
+        self._is_unread = False  # the map changed since the network saw it
+
+    def configure(self, config: ConcertoConfig) -> None:
+        """Take over live values."""
+        self._pipeline.update_config(config)
+        self._config = config
+
+    def integrate(self, framed: FramedImage) -> None:
+        """Fuse one frame into the map."""
+        frame, fusion_frame = framed
+        try:
+            report = self._pipeline.integrate(frame)
+            self._fusion_frame = fusion_frame
+            self._is_unread = True
+            if report.warning:
+                self._logger.warning(report.warning)
+        except FrameError as err:
+            self._problems.add('unusable', f'depth/image: {err}')
+        finally:  # also for a frame that is refused: a replay waits for it
+            self._publisher.publish_integrated(fusion_frame, frame.stamp_ns)
+
+    def upkeep(self) -> float | None:
+        """Run the network and publish, as far as it is time; return seconds until the next."""
+        publish = self._config.publish
+        wait = min(
+            self._run_network(),
+            self._publisher.publish_updates(self._fusion_frame, publish.update_period),
+            self._publisher.publish_map(*self._answer_frame(), publish.map_period),
+        )
+        return None if wait == float('inf') else wait
+
+    def find(self, request: FindObjects.Request, response: FindObjects.Response) -> None:
+        """Answer ~/find_objects and show the objects.
+
+        Raises:
+            SearchError: The question cannot be answered.
+            TransformUnavailable: The frame of the region is not known.
+        """
+        frame_id, T_frame_fusion = self._answer_frame()
+        result = self._pipeline.search(
+            request.text,
+            T_map_fusion=T_frame_fusion,
+            region=self._region(request.region[0], frame_id) if request.region else None,
+            max_results=request.max_results,
+            min_score=request.min_score,
+        )
+        header = make_header(frame_id, self._pipeline.newest_stamp_ns)
+        self._publisher.publish_objects(header, result)
+        fill_response(response, header, request.text, result)
+
+    def save(self, request: SaveMap.Request, response: SaveMap.Response) -> None:
+        """Answer ~/save_map.
+
+        Raises:
+            MapFileError: The file cannot be written.
+        """
+        frame_id, T_frame_fusion = self._answer_frame()
+        path = Path(request.path).expanduser().absolute()
+        response.num_points = write_ply(path, self._pipeline.cloud(T_frame_fusion))
+        response.path = str(path)
+        response.message = f'{response.num_points} points in frame {frame_id} written to {path}'
+        response.success = True
+
+    def reset(self, response: Trigger.Response) -> None:
+        """Answer ~/reset."""
+        num_voxels = self._pipeline.num_voxels
+        self._pipeline.reset()
+        self._is_unread = False
+        self._publisher.hurry()
+        response.message = f'{num_voxels} voxels forgotten'
+        response.success = True
+
+    def _run_network(self) -> float:
+        period = self._config.semantics.period
+        if not self._is_unread:
+            return float('inf')
+        wait = self._network_pace.wait(period)
+        if wait == 0:
+            self._is_unread = False  # first: should it fail, then once per frame and period
+            with self._network_pace:
+                # what did not fit into this run is left for the next
+                self._is_unread = self._pipeline.update_semantics() > 0
+            wait = self._network_pace.wait(period) if self._is_unread else float('inf')
+        return wait
+
+    def _answer_frame(self) -> tuple[str, Matrix | None]:
+        """Return the frame to publish and answer in and (4, 4) from the fusion; None: identity."""
+        map_frame = self._config.frames.map
+        if self._fusion_frame == map_frame:
+            return map_frame, None
+        try:
+            return map_frame, self._transforms.latest(map_frame, self._fusion_frame)
+        except TransformUnavailable:  # a robot without a map still gets answers
+            return self._fusion_frame, None
+
+    def _region(self, message: RegionMessage, frame_id: str) -> Region:
+        """Return the axis-aligned box around a region, in the frame of the answers."""
+        low, high = (np.array([p.x, p.y, p.z]) for p in (message.min, message.max))
+        inside(np.empty((0, 3)), (low, high))  # raises where the corners are no box
+        if message.frame_id in ('', frame_id):
+            return low, high
+        T = self._transforms.latest(frame_id, message.frame_id)
+        corners = np.array(list(product(*zip(low, high, strict=True)))) @ T[:3, :3].T + T[:3, 3]
+        return corners.min(axis=0), corners.max(axis=0)

@@ -1,0 +1,120 @@
+"""perception_node: RGB-D images and transforms in, a labelled map and answers out."""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.geometry.frame import RGBDFrame
+from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.ros.camera_input import CameraInput
+from concerto_ros.ros.log_forwarding import forward_logging
+from concerto_ros.ros.map_keeper import FramedImage, MapKeeper
+from concerto_ros.ros.map_publisher import MapPublisher
+from concerto_ros.ros.parameters import NodeParameters
+from concerto_ros.ros.problems import Problems
+from concerto_ros.ros.process import run_node
+from concerto_ros.ros.services import offer_services
+from concerto_ros.ros.transforms import Transforms
+from concerto_ros.ros.worker import LatestWorker
+
+_CLOSING_TIME = 4.0  # [s]; ros2 launch insists after 5 s
+
+
+class PerceptionNode(Node):
+    """Wires the parts: callbacks convert and enqueue, one worker owns the map and the network.
+
+    Args:
+        **options: Passed on to `rclpy.node.Node`, such as `context`, `namespace`,
+            `parameter_overrides`.
+
+    Attributes:
+        pipeline: The map and the network; touched by the worker only.
+        problems: What went wrong so far, by kind.
+        worker: The thread that owns the pipeline.
+
+    Raises:
+        ConcertoError: A parameter is wrong, or weights cannot be loaded.
+    """
+
+    worker: LatestWorker[FramedImage]
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__('perception_node', **options)
+        self._end_logging = forward_logging(self.get_logger())
+        try:
+            self._build()
+        except BaseException:  # Ctrl-C while weights are loaded, too
+            self.destroy_node()
+            raise
+
+    def destroy_node(self) -> None:
+        """End the worker, then the node."""
+        worker = getattr(self, 'worker', None)  # none if the start failed
+        if worker is not None and not worker.close(_CLOSING_TIME):
+            self.get_logger().warning('the network still runs; its last result is lost')
+        self._end_logging()
+        super().destroy_node()
+
+    def _build(self) -> None:
+        self._settings = NodeParameters(self)
+        self._settings.on_change(self._on_change)
+        config = self._settings.config
+        self.problems = Problems(self, lambda: self._settings.config.publish.warning_period)
+        self.pipeline = PerceptionPipeline(config)
+        for notice in self.pipeline.notices:
+            self.get_logger().info(notice)
+        transforms = Transforms(self, config.frames)
+        publisher = MapPublisher(self, self.pipeline, on_newcomer=self._on_newcomer)
+        publisher.publish_labels()
+        keeper = MapKeeper(self, self.pipeline, publisher, transforms, self.problems)
+        self._keeper = keeper
+        self.worker = LatestWorker(self, keeper.integrate, keeper.upkeep, self._on_drop)
+        offer_services(self, self.worker, keeper, before_reset=self._before_reset)
+        self._camera = CameraInput(
+            self, self._settings, transforms, self.problems, self._on_frame, self._on_time_jump
+        )
+
+    def _on_frame(self, frame: RGBDFrame, fusion_frame: str) -> None:
+        self.worker.submit_frame((frame, fusion_frame))
+
+    def _on_drop(self) -> None:
+        self.problems.add(
+            'overtaken',
+            'frames come faster than they are fused, so only the newest is taken; '
+            'lower the rate of the camera, or raise depth.stride or semantics.period',
+        )
+
+    def _on_change(self, config: ConcertoConfig) -> None:
+        self.worker.run(partial(self._keeper.configure, config))
+
+    def _on_newcomer(self) -> None:
+        self.worker.wake()
+
+    def _on_time_jump(self) -> None:
+        if self._settings.config.input.reset_on_time_jump:
+            self.get_logger().warning('time jumped back: the map is cleared')
+            self._before_reset()
+            self.worker.run(partial(self._keeper.reset, Trigger.Response()))
+        else:
+            self.get_logger().warning(
+                'time jumped back: the map is kept; input.reset_on_time_jump would clear it'
+            )
+
+    def _before_reset(self) -> None:
+        """Let nothing of before, and no frame of the fusion chosen before, into the new map."""
+        self._camera.forget_fusion_frame()
+        self.worker.discard_frame()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until Ctrl-C; return the exit code."""
+    return run_node(PerceptionNode, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
