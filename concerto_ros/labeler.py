@@ -88,16 +88,13 @@ class Labeler:
         self._rows = self._rows[:0]
 
     @torch.inference_mode()
-    def label(
-        self, voxel_map: VoxelMap, rows: Tensor, config: SemanticsConfig, revision: int
-    ) -> None:
+    def label(self, voxel_map: VoxelMap, rows: Tensor, config: SemanticsConfig) -> None:
         """Run the network over rows of a map and write their labels back.
 
         Args:
             voxel_map: The map.
             rows: (M,) int64, a window without holes.
             config: Least confidence of a label.
-            revision: By which changes are marked.
         """
         if self._backbone is None:
             return
@@ -105,15 +102,13 @@ class Labeler:
         if self._head is not None:
             label, confidence = self._head.predict(pyramid)
             label = torch.where(confidence >= config.min_confidence, label.int(), UNKNOWN)
-            voxel_map.write_labels(
-                rows, label.to(torch.uint16), confidence, column=_SEMANTIC, revision=revision
-            )
+            voxel_map.write_labels(rows, label.to(torch.uint16), confidence, column=_SEMANTIC)
         if self._vocabulary is not None:
             vocabulary = dataclasses.replace(
                 self._vocabulary, min_confidence=config.min_confidence
             )
             label, confidence = vocabulary.predict(pyramid)
-            voxel_map.write_labels(rows, label, confidence, column=_LANGUAGE, revision=revision)
+            voxel_map.write_labels(rows, label, confidence, column=_LANGUAGE)
         self._pyramid, self._rows = pyramid, rows
 
     @torch.inference_mode()

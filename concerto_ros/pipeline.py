@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.errors import BackendUnavailable
@@ -53,7 +54,6 @@ class PerceptionPipeline:
     Attributes:
         config: All settings; see `update_config`.
         epoch: Rises when the map is reset.
-        revision: Rises with every change of the map and never falls.
         newest_stamp_ns: Time of the newest image in the map [ns]; 0 while it is empty.
         notices: Sentences for people about what was loaded.
 
@@ -66,11 +66,23 @@ class PerceptionPipeline:
 
     def __init__(self, config: ConcertoConfig) -> None:
         self.config = config
-        self.epoch = self.revision = 0
+        self.epoch = 0
         self._device = _device(config.map.device)
         self._labeler = Labeler(config.semantics, self._device)
         self.notices = self._labeler.notices
-        self.reset()
+        self._start(revision=0)
+
+    def _start(self, revision: int) -> None:
+        """Begin an empty map."""
+        voxel_size = self.config.map.voxel_size
+        self.epoch += 1
+        self.newest_stamp_ns = 0
+        self._num_frames = self._num_labelled = 0
+        self._camera_position = np.zeros(3)
+        self._map = VoxelMap(voxel_size, self._device, revision)
+        self._gravity = GravityCheck()
+        self._registry = ObjectRegistry(voxel_size)
+        self._search = ObjectSearch(self.config.search, self._registry)
 
     @property
     def labels(self) -> Labels:
@@ -83,8 +95,13 @@ class PerceptionPipeline:
         return self._labeler.language_labels
 
     @property
+    def revision(self) -> int:
+        """Rises with every change of the map and never falls."""
+        return self._map.revision
+
+    @property
     def num_voxels(self) -> int:
-        """Voxels in the map."""
+        """Voxels in which something was measured; `cloud` has only those on the thin surface."""
         return len(self._map)
 
     @property
@@ -99,16 +116,8 @@ class PerceptionPipeline:
 
     def reset(self) -> None:
         """Forget the map, but no weights."""
-        self.epoch += 1
-        self.revision += 1
-        self.newest_stamp_ns = 0
-        self._num_frames = self._num_labelled = 0
-        self._camera_position = np.zeros(3)
-        self._map = VoxelMap(self.config.map.voxel_size, self._device)
-        self._gravity = GravityCheck()
-        self._registry = ObjectRegistry(self.config.map.voxel_size)
-        self._search = ObjectSearch(self.config.search, self._registry)
         self._labeler.forget()
+        self._start(self.revision + 1)
 
     def integrate(self, frame: RGBDFrame) -> FrameReport:
         """Fuse one frame into the map.
@@ -119,10 +128,7 @@ class PerceptionPipeline:
         start = time.perf_counter()
         points = surface_points(frame, self.config.depth, self._num_frames, self._device)
         middle = time.perf_counter()
-        self.revision += 1
-        num_new = self._map.integrate(
-            points, frame.stamp_ns, self.revision, self.config.map.max_weight
-        )
+        num_new = self._map.integrate(points, frame.stamp_ns, self.config.map.max_weight)
         end = time.perf_counter()
         self._num_frames += 1
         self.newest_stamp_ns = max(self.newest_stamp_ns, frame.stamp_ns)
@@ -145,8 +151,7 @@ class PerceptionPipeline:
         rows = self._map.nearest_rows(
             torch.from_numpy(self._camera_position), self.config.semantics.max_points
         )
-        self.revision += 1
-        self._labeler.label(self._map, rows, self.config.semantics, self.revision)
+        self._labeler.label(self._map, rows, self.config.semantics)
         self._num_labelled = self._num_frames
         return len(rows)
 
@@ -175,9 +180,10 @@ class PerceptionPipeline:
         """
         text = check_query(text)
         scores = self._labeler.scores(text, len(self._map))
+        rows = self._map.surface_rows()
         result = self._search.search(
-            self._search_points(T_map_fusion),
-            scores,
+            self._search_points(rows, T_map_fusion),
+            scores[rows.cpu().numpy()],
             text,
             region=region,
             max_results=max_results,
@@ -186,12 +192,12 @@ class PerceptionPipeline:
         return dataclasses.replace(result, text_encoder=self._labeler.text_encoder)
 
     def cloud(self, T_map_fusion: Matrix | None = None) -> MapCloud:
-        """Return all voxels, in the frame that `T_map_fusion` (4, 4) leads to."""
-        return _moved(self._map.cloud(), T_map_fusion)
+        """Return the thin surface, in the frame that `T_map_fusion` (4, 4) leads to."""
+        return _moved(self._map.cloud(self._map.surface_rows()), T_map_fusion)
 
     def changes(self, since: int) -> MapChanges:
-        """Return the groups that changed after revision `since` (0: all), in the frame of fusion."""
-        groups = self._map.changed_groups(since)
+        """Return the groups that changed after revision `since` (0: all), in the fusion frame."""
+        groups = self._map.changed_groups(since)  # may raise the revision
         return MapChanges(
             epoch=self.epoch,
             revision=self.revision,
@@ -204,18 +210,18 @@ class PerceptionPipeline:
             cloud=self._map.cloud(groups.rows),
         )
 
-    def _search_points(self, T_map_fusion: Matrix | None) -> SearchPoints:
-        num_views, seen_ns = self._map.observations()
+    def _search_points(self, rows: Tensor, T_map_fusion: Matrix | None) -> SearchPoints:
+        cloud = _moved(self._map.cloud(rows), T_map_fusion)
+        num_views, seen_ns = self._map.observations(rows)
         has_vocabulary = len(self.language_labels.names) > 1
-        labels = self.language_labels if has_vocabulary else self.labels
         return SearchPoints(
-            coord=self.cloud(T_map_fusion).coord,
-            grid_coord=self._map.grid_coord().cpu().numpy(),
+            coord=cloud.coord,
+            grid_coord=self._map.grid_coord(rows).cpu().numpy(),
             num_views=num_views,
             first_seen_ns=seen_ns[:, 0],
             last_seen_ns=seen_ns[:, 1],
-            label=self._map.labels(int(has_vocabulary)),
-            names=labels.names,
+            label=cloud.language_label if has_vocabulary else cloud.label,
+            names=self.language_labels.names if has_vocabulary else self.labels.names,
             voxel_size=self._map.voxel_size,
         )
 

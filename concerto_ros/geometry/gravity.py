@@ -76,7 +76,7 @@ class GravityCheck:
         return ''
 
     def _surface_tilt(self) -> float | None:
-        """Return the tilt of the fullest bin and those around it [degrees]; None if all are low."""
+        """Return the tilt of the fullest bin and those around [degrees]; None if all are low."""
         bins = self._bins.view(_SIDE, _SIDE, 4).permute(2, 0, 1)
         pooled = torch.nn.functional.avg_pool2d(bins, 3, stride=1, padding=1) * 9
         best = int(pooled[0].argmax())

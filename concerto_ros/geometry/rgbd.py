@@ -57,31 +57,32 @@ def surface_points(
     Raises:
         FrameError: No pixel is left.
     """
-    depth = _tensor(frame.depth).to(device)
     rows, columns = _pixel_grid(frame.depth_camera, config.stride, index)
-    patch = _Patch(depth, rows, columns)
-    z = patch.shifted(0, 0)
+    patch = _Patch(_tensor(frame.depth).to(device), rows, columns)
+    z = patch.shifted(0, 0).contiguous()
     in_range = (z >= config.min) & (z <= config.max)
     pixel = (in_range & _is_surface(patch, z, config.edge)).flatten().nonzero()[:, 0]
     if len(pixel) == 0:
         raise FrameError(_no_depth(frame.depth, config))
     rays = torch.from_numpy(_rays(frame.depth_camera, rows, columns)).to(device)
-    normal = _normals(patch, z, rays, frame.depth_camera, config.edge).reshape(-1, 3)[pixel]
-    local = (rays * z[..., None]).reshape(-1, 3)[pixel]
+    normal = _normals(patch, z, rays, frame.depth_camera, config.edge)
+    # Planes of x, y and z, (3, M), are several times faster than rows of three.
+    local = (rays * z).view(3, -1).index_select(1, pixel)
+    normal = normal.view(3, -1).index_select(1, pixel)
     color, is_seen = _colors(frame, local, rows, columns, pixel)
     if not bool(is_seen.all()):
-        local, normal, color = local[is_seen], normal[is_seen], color[is_seen]
-        if len(local) == 0:
+        local, normal, color = local[:, is_seen], normal[:, is_seen], color[is_seen]
+        if len(color) == 0:
             raise FrameError(
                 'no point of the depth image lies in the colour image; check the transform '
                 'between the two cameras and their camera_info'
             )
-    T = torch.from_numpy(frame.T_map_depth.astype(np.float32)).to(device)
+    R, t = _rotation_translation(frame.T_map_depth, device)
     return SurfacePoints(
-        coord=local @ T[:3, :3].T + T[:3, 3],
+        coord=(R @ local + t).T.contiguous(),
         color=color,
-        normal=normal @ T[:3, :3].T,
-        weight=local[:, 2].clamp(min=1.0).pow(-2),
+        normal=(R @ normal).T.contiguous(),
+        weight=local[2].clamp(min=1.0).pow(-2),
     )
 
 
@@ -114,11 +115,19 @@ def _pixel_grid(camera: PinholeCamera, stride: int, index: int) -> tuple[range, 
 
 
 def _rays(camera: PinholeCamera, rows: range, columns: range) -> NDArray[np.float32]:
-    """Return (R, C, 3) float32 points at depth 1."""
-    rays = np.ones((len(rows), len(columns), 3), dtype=np.float32)
-    rays[..., 0] = (np.array(columns) - camera.cx) / camera.fx
-    rays[..., 1] = ((np.array(rows) - camera.cy) / camera.fy)[:, None]
+    """Return (3, R, C) float32 points at depth 1."""
+    rays = np.ones((3, len(rows), len(columns)), dtype=np.float32)
+    rays[0] = (np.array(columns) - camera.cx) / camera.fx
+    rays[1] = ((np.array(rows) - camera.cy) / camera.fy)[:, None]
     return rays
+
+
+def _rotation_translation(
+    T: NDArray[np.float64], device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """Return (3, 3) and (3, 1) float32."""
+    matrix = torch.from_numpy(T.astype(np.float32)).to(device)
+    return matrix[:3, :3], matrix[:3, 3:]
 
 
 def _is_surface(patch: _Patch, z: Tensor, edge: float) -> Tensor:
@@ -141,7 +150,7 @@ def _is_surface(patch: _Patch, z: Tensor, edge: float) -> Tensor:
 
 
 def _normals(patch: _Patch, z: Tensor, rays: Tensor, camera: PinholeCamera, edge: float) -> Tensor:
-    """Return (R, C, 3) unit normals in the camera frame, towards it; zero where unknown.
+    """Return (3, R, C) unit normals in the camera frame, towards it; zero where unknown.
 
     The normal is the cross product of the tangents along columns and rows, each the difference of
     two neighbours on the same surface, or of one neighbour and the pixel itself.
@@ -149,54 +158,53 @@ def _normals(patch: _Patch, z: Tensor, rays: Tensor, camera: PinholeCamera, edge
     right, down, left, up = (
         patch.shifted(step[0] * _NORMAL_REACH, step[1] * _NORMAL_REACH) for step in _STEPS
     )
-    slope_x, width_x = _slope(z, left, right, edge)
-    slope_y, width_y = _slope(z, up, down, edge)
+    slope_x, has_x = _slope(z, left, right, edge)
+    slope_y, has_y = _slope(z, up, down, edge)
     # With p(u, v) = z(u, v) * ray(u, v), the cross product of dp/dv and dp/du is, up to a factor,
     # (fx * dz/du, fy * dz/dv, -z - (u - cx) * dz/du - (v - cy) * dz/dv).
     a, b = camera.fx * slope_x, camera.fy * slope_y
-    c = -(z + a * rays[..., 0] + b * rays[..., 1])
-    normal = functional.normalize(torch.stack([a, b, c], dim=-1), dim=-1)
-    known = (width_x > 0) & (width_y > 0) & (z > 0)
-    return torch.where(known[..., None], normal, 0.0)
+    c = -(z + a * rays[0] + b * rays[1])
+    length = (a * a + b * b + c * c).sqrt()
+    inverse = torch.where(has_x & has_y & (length > 0), 1 / length, 0.0)
+    return torch.stack([a, b, c]).nan_to_num_(0.0) * inverse
 
 
 def _slope(z: Tensor, before: Tensor, after: Tensor, edge: float) -> tuple[Tensor, Tensor]:
-    """Return the change of depth per pixel and the number of pixels it is taken over, 0..2k."""
+    """Return the change of depth per pixel, and where it is known."""
     tolerance = edge * z
     has_before, has_after = (before - z).abs() <= tolerance, (after - z).abs() <= tolerance
     low, high = torch.where(has_before, before, z), torch.where(has_after, after, z)
-    width = (has_before.float() + has_after.float()) * _NORMAL_REACH
-    return (high - low) / width.clamp(min=1.0), width
+    reach = (has_before.float() + has_after.float()).clamp_(min=1.0) * _NORMAL_REACH
+    return (high - low) / reach, has_before | has_after
 
 
 def _colors(
     frame: RGBDFrame, local: Tensor, rows: range, columns: range, pixel: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return (M, 3) float32 colours of points in the depth camera's frame, and which are seen."""
+    """Return (M, 3) float32 colours of points (3, M) of the depth camera, and which are seen."""
     image = _tensor(frame.color)
     same_pose = np.array_equal(frame.T_color_depth, np.eye(4))
     if same_pose and frame.color_camera == frame.depth_camera:
-        grid = image[rows.start :: rows.step, columns.start :: columns.step]
-        color = grid.to(local.device).reshape(-1, 3)[pixel].float()
+        grid = image[rows.start :: rows.step, columns.start :: columns.step].to(local.device)
+        color = grid.reshape(-1, 3).index_select(0, pixel).float()
         return color, torch.ones_like(pixel, dtype=torch.bool)
-    T = torch.from_numpy(frame.T_color_depth.astype(np.float32)).to(local.device)
-    seen_from = local @ T[:3, :3].T + T[:3, 3]
+    R, t = _rotation_translation(frame.T_color_depth, local.device)
+    seen_from = R @ local + t
     u, v, is_inside = _project(seen_from, frame.color_camera)
     color = image.to(local.device)[v, u].float()
     if same_pose:
         return color, is_inside
     scale = frame.color_camera.fx / frame.depth_camera.fx
-    return color, is_inside & _is_unhidden(
-        u, v, seen_from[:, 2], max(1, int(scale * rows.step * 2))
-    )
+    cell = max(1, int(scale * rows.step * 2))
+    return color, is_inside & _is_unhidden(u, v, seen_from[2], cell)
 
 
 def _project(points: Tensor, camera: PinholeCamera) -> tuple[Tensor, Tensor, Tensor]:
     """Return (M,) int64 column and row of the nearest pixel, clamped, and what is inside."""
-    z = points[:, 2]
+    x, y, z = points
     ahead = z.clamp(min=1e-6)
-    u = (points[:, 0] / ahead * camera.fx + camera.cx).round()
-    v = (points[:, 1] / ahead * camera.fy + camera.cy).round()
+    u = (x / ahead * camera.fx + camera.cx).round()
+    v = (y / ahead * camera.fy + camera.cy).round()
     is_inside = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
     return u.clamp(0, camera.width - 1).long(), v.clamp(0, camera.height - 1).long(), is_inside
 

@@ -18,7 +18,6 @@ class BlockIndex:
         self._sorted_key = torch.empty(0, dtype=torch.int64, device=device)
         self._sorted_block = torch.empty(0, dtype=torch.int64, device=device)
         self._key = GrowingTensor((), torch.int64, device)
-        self._num_rows = GrowingTensor((), torch.int32, device)
         self._rows = GrowingTensor((PLACES,), torch.int32, device)
 
     def __len__(self) -> int:
@@ -30,14 +29,9 @@ class BlockIndex:
         return self._key.all()
 
     @property
-    def num_rows(self) -> Tensor:
-        """(B,) int32 voxels in each block, by number."""
-        return self._num_rows.all()
-
-    @property
     def num_bytes(self) -> int:
         """Memory of all tables."""
-        columns = (self._key, self._num_rows, self._rows)
+        columns = (self._key, self._rows)
         tables = (self._sorted_key, self._sorted_block)
         return sum(c.num_bytes for c in columns) + sum(t.nbytes for t in tables)
 
@@ -69,9 +63,14 @@ class BlockIndex:
         is_new = row < 0
         row[is_new] = torch.arange(next_row, next_row + int(is_new.sum()), device=row.device)
         table[cell] = row.int()
-        added = torch.zeros_like(block).index_add_(0, inverse, is_new.long())
-        self.num_rows[block] += added.int()
         return row, is_new, block
+
+    def rows(self, voxel_key: Tensor) -> Tensor:
+        """Return the (M,) int64 rows of voxel keys (M,); -1 where there is none."""
+        block = self.blocks(voxel_key >> PLACE_BITS)
+        cell = block.clamp(min=0) * PLACES + (voxel_key & (PLACES - 1))
+        table = self._rows.all().view(-1)
+        return torch.where(block >= 0, table.index_select(0, cell).long(), -1)
 
     def rows_of_blocks(self, block: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows (M,) int64 in blocks (V,), block after block, and (V,) their counts."""
@@ -89,7 +88,6 @@ class BlockIndex:
         first = len(self)
         number = torch.arange(first, first + len(new_key), device=block.device)
         self._key.append(new_key)
-        self._num_rows.append(torch.zeros_like(new_key))
         self._rows.append(torch.full((1, 1), -1, device=block.device).expand(len(new_key), PLACES))
         block[missing] = number
         # Merge two sorted tables: each entry moves up by the entries of the other before it.

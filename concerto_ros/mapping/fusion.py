@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 
 # Columns of a voxel's state. Means: offset from the voxel's centre [voxels], colour [0..255],
-# normal; then the weight of the means, and the weight of the normal.
+# normal; then the weight of what was measured.
 OFFSET, COLOR, NORMAL = slice(0, 3), slice(3, 6), slice(6, 9)
 WEIGHT = 9
 STATE_WIDTH = 10
+_LARGEST = 60000.0  # weight that half precision still holds
 
 
 def mean_per_voxel(values: Tensor, weight: Tensor, voxel: Tensor, num_voxels: int) -> Tensor:
@@ -31,12 +32,12 @@ def mean_per_voxel(values: Tensor, weight: Tensor, voxel: Tensor, num_voxels: in
 def fuse(state: Tensor, measured: Tensor, max_weight: float) -> Tensor:
     """Move states (U, 10) towards measurements (U, 10) by their share of the weight.
 
-    The weight of the past is capped at `max_weight`, so a voxel keeps following changes. A state
-    of weight zero becomes the measurement.
+    The past counts for at most `max_weight`, so a voxel keeps following changes; its weight goes
+    on growing and tells how much it was measured. A state of weight zero becomes the measurement.
     """
-    total = state[:, WEIGHT:] + measured[:, WEIGHT:]
-    fused = torch.lerp(state, measured, measured[:, WEIGHT:] / total)
-    fused[:, WEIGHT:] = total.clamp(max=max_weight)
+    past = state[:, WEIGHT:].clamp(max=max_weight)
+    fused = torch.lerp(state, measured, measured[:, WEIGHT:] / (past + measured[:, WEIGHT:]))
+    fused[:, WEIGHT:] = (state[:, WEIGHT:] + measured[:, WEIGHT:]).clamp(max=_LARGEST)
     return fused
 
 

@@ -12,6 +12,7 @@ from concerto_ros.geometry.rgbd import SurfacePoints
 from concerto_ros.mapping import fusion
 from concerto_ros.mapping.block_index import BlockIndex
 from concerto_ros.mapping.dirty_regions import BlockRevisions
+from concerto_ros.mapping.thin_surface import ThinSurface
 from concerto_ros.mapping.voxel_keys import (
     BLOCK_BITS,
     GROUP_BLOCKS,
@@ -20,6 +21,7 @@ from concerto_ros.mapping.voxel_keys import (
     groups_of_blocks,
     pack_blocks,
     pack_voxels,
+    unique_voxels,
     unpack_voxels,
 )
 from concerto_ros.mapping.voxel_rows import VoxelRows
@@ -35,7 +37,7 @@ class Groups:
     Attributes:
         key: (G, 3) int64, cube [key, key + 1) * 16 voxels.
         revision: (G,) int64, when it changed last.
-        num_rows: (G,) int64 voxels in it.
+        num_rows: (G,) int64 surface voxels in it.
         rows: (M,) int64 their rows, group after group.
     """
 
@@ -46,19 +48,29 @@ class Groups:
 
 
 class VoxelMap:
-    """Voxels with a surface in them, one row each, in the order in which they were first seen.
+    """Voxels in which something was measured, one row each, in the order in which they came.
+
+    What the map says is its thin surface: `surface_rows`, and what is made of them.
+
+    Attributes:
+        revision: Rises with every change.
 
     Args:
         voxel_size: Edge length of a voxel [m].
         device: Where the map lives.
+        revision: To start from.
     """
 
-    def __init__(self, voxel_size: float, device: torch.device | str = 'cpu') -> None:
+    def __init__(
+        self, voxel_size: float, device: torch.device | str = 'cpu', revision: int = 0
+    ) -> None:
         self.voxel_size = voxel_size
         self.device = torch.device(device)
+        self.revision = self._thinned_revision = revision
         self._rows = VoxelRows(device)
         self._index = BlockIndex(device)
         self._revisions = BlockRevisions(device)
+        self._surface = ThinSurface(device)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -66,17 +78,15 @@ class VoxelMap:
     @property
     def num_bytes(self) -> int:
         """Memory of voxels and tables, with the room that is kept for growth."""
-        return self._rows.num_bytes + self._index.num_bytes + self._revisions.num_bytes
+        parts = (self._rows, self._index, self._revisions, self._surface)
+        return sum(part.num_bytes for part in parts)
 
-    def integrate(
-        self, points: SurfacePoints, stamp_ns: int, revision: int, max_weight: float
-    ) -> int:
+    def integrate(self, points: SurfacePoints, stamp_ns: int, max_weight: float) -> int:
         """Fuse the points of one frame; those beyond 21 km (at 2 cm) are left out.
 
         Args:
             points: In the frame of the map.
             stamp_ns: Time of the frame [ns].
-            revision: Number by which the touched blocks are marked as changed.
             max_weight: Cap on the weight of the past.
 
         Returns:
@@ -89,43 +99,47 @@ class VoxelMap:
         weight = points.weight
         if not bool(in_reach.all()):
             grid, values, weight = grid[in_reach], values[in_reach], weight[in_reach]
-        key, voxel = torch.unique(pack_voxels(grid.long()), return_inverse=True)
+        key, voxel = unique_voxels(pack_voxels(grid.long()))
         measured = fusion.mean_per_voxel(values, weight, voxel, len(key))
         row, is_new, block = self._index.add_voxels(key, len(self))
         self._rows.append(key[is_new], stamp_ns)
         state = self._rows.state.all()
-        state[row] = fusion.fuse(state[row].float(), measured, max_weight).half()
+        fused = fusion.fuse(state.index_select(0, row).float(), measured, max_weight)
+        state[row] = fused.half()
         self._rows.mark_seen(row, stamp_ns)
-        self._revisions.mark(block, revision)
+        self.revision += 1
+        self._revisions.mark(block, self.revision)
         return int(is_new.sum())
 
-    def grid_coord(self, rows: Tensor | slice = slice(None)) -> Tensor:
+    def surface_rows(self) -> Tensor:
+        """Return the (S,) int64 rows of the thin surface."""
+        self._refresh_surface()
+        return self._surface.is_surface.nonzero()[:, 0]
+
+    def grid_coord(self, rows: Tensor) -> Tensor:
         """Return (M, 3) int64 voxel coordinates of rows."""
         return unpack_voxels(self._rows.key.all()[rows])
 
-    def coord(self, rows: Tensor | slice = slice(None)) -> Tensor:
+    def coord(self, rows: Tensor) -> Tensor:
         """Return (M, 3) float32 mean positions of rows [m]."""
         offset = self._rows.state.all()[rows, fusion.OFFSET].double()
         return ((self.grid_coord(rows) + 0.5 + offset) * self.voxel_size).float()
 
-    def color(self, rows: Tensor | slice = slice(None)) -> Tensor:
+    def color(self, rows: Tensor) -> Tensor:
         """Return (M, 3) float32 RGB of rows in 0..255."""
         return self._rows.state.all()[rows, fusion.COLOR].float().clamp(0, 255)
 
-    def normal(self, rows: Tensor | slice = slice(None)) -> Tensor:
+    def normal(self, rows: Tensor) -> Tensor:
         """Return (M, 3) float32 unit normals of rows towards the cameras; zero where unknown."""
         return functional.normalize(self._rows.state.all()[rows, fusion.NORMAL].float(), dim=1)
 
-    def labels(self, column: int) -> NDArray[np.uint16]:
-        """Return (N,) uint16 labels: column 0 semantic, 1 language."""
-        return self._rows.label.all()[:, column].cpu().numpy().view(np.uint16)
+    def observations(self, rows: Tensor) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+        """Return (M,) number of views and (M, 2) stamps of the first and the newest one [ns]."""
+        num_views = self._rows.num_views.all()[rows]
+        return num_views.cpu().numpy(), self._rows.seen_ns(rows).cpu().numpy()
 
-    def observations(self) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-        """Return (N,) number of views and (N, 2) stamps of the first and the newest one [ns]."""
-        return self._rows.num_views.all().cpu().numpy(), self._rows.seen_ns().cpu().numpy()
-
-    def cloud(self, rows: Tensor | slice = slice(None)) -> MapCloud:
-        """Return rows as arrays of their own, by default all."""
+    def cloud(self, rows: Tensor) -> MapCloud:
+        """Return rows (M,) as arrays of their own."""
         label = self._rows.label.all()[rows].cpu().numpy().view(np.uint16)
         confidence = self._rows.confidence.all()[rows].float().cpu().numpy()
         return MapCloud(
@@ -139,28 +153,34 @@ class VoxelMap:
         )
 
     def changed_groups(self, since: int) -> Groups:
-        """Return the groups in which a block changed after revision `since`; 0: all groups."""
+        """Return the groups in which a block changed after revision `since`, with their surface.
+
+        Args:
+            since: 0 for all groups.
+        """
+        self._refresh_surface()
         block = self._revisions.changed_since(since)
         return self._groups(torch.unique(groups_of_blocks(self._index.keys[block]), dim=0))
 
     def nearest_rows(self, center: Tensor, max_rows: int) -> Tensor:
-        """Return the rows of the groups nearest to a point, (M,) int64.
+        """Return the surface rows of the groups nearest to a point, (M,) int64.
 
         Args:
             center: (3,) float [m].
             max_rows: Groups are taken while they fit; at least one is.
         """
+        self._refresh_surface()
         group_of_block = groups_of_blocks(self._index.keys)
         key, of_block = torch.unique(group_of_block, dim=0, return_inverse=True)
         num_rows = torch.zeros(len(key), dtype=torch.int64, device=self.device)
-        num_rows.index_add_(0, of_block, self._index.num_rows.long())
+        num_rows.index_add_(0, of_block, self._surface.num_rows.long())
         middle = (key + 0.5) * (GROUP_VOXELS * self.voxel_size)
         order = (middle - center.to(middle)).norm(dim=1).argsort(stable=True)
         num_taken = int((num_rows[order].cumsum(0) <= max_rows).sum())
         return self._groups(key[order[: max(1, num_taken)]]).rows
 
     def write_labels(
-        self, rows: Tensor, label: Tensor, confidence: Tensor, *, column: int, revision: int
+        self, rows: Tensor, label: Tensor, confidence: Tensor, *, column: int
     ) -> None:
         """Set labels, and mark the blocks in which one changed.
 
@@ -169,7 +189,6 @@ class VoxelMap:
             label: (M,) uint16.
             confidence: (M,) float in 0..1.
             column: 0 semantic, 1 language.
-            revision: Number by which the blocks are marked.
         """
         bits = label.view(torch.int16)
         stored = self._rows.label.all()[:, column]
@@ -177,7 +196,8 @@ class VoxelMap:
         stored[rows] = bits
         self._rows.confidence.all()[rows, column] = confidence.half()
         block_key = torch.unique(self._rows.key.all()[rows[changed]] >> PLACE_BITS)
-        self._revisions.mark(self._index.blocks(block_key), revision)
+        self.revision += 1
+        self._revisions.mark(self._index.blocks(block_key), self.revision)
 
     def _groups(self, key: Tensor) -> Groups:
         steps = torch.arange(GROUP_BLOCKS, device=self.device)
@@ -186,11 +206,20 @@ class VoxelMap:
         block = self._index.blocks(block_key)
         group = torch.arange(len(key), device=self.device).repeat_interleave(len(children))
         group, block = group[block >= 0], block[block >= 0]
-        rows, num_rows = self._index.rows_of_blocks(block)
+        rows, _ = self._index.rows_of_blocks(block)
+        num_rows = self._surface.num_rows[block].long()
         zeros = torch.zeros(len(key), dtype=torch.int64, device=self.device)
         return Groups(
             key=key,
             revision=zeros.scatter_reduce(0, group, self._revisions.of(block), 'amax'),
             num_rows=zeros.index_add(0, group, num_rows),
-            rows=rows,
+            rows=rows[self._surface.is_surface[rows]],
         )
+
+    def _refresh_surface(self) -> None:
+        changed = self._revisions.changed_since(self._thinned_revision)
+        flipped = self._surface.refresh(self._rows, self._index, changed)
+        if len(flipped):
+            self.revision += 1
+            self._revisions.mark(flipped, self.revision)
+        self._thinned_revision = self.revision

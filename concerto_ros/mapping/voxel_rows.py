@@ -54,9 +54,9 @@ class VoxelRows:
         seen[row, 0] = seen[row, 0].clamp(max=stamp)
         seen[row, 1] = seen[row, 1].clamp(min=stamp)
 
-    def seen_ns(self) -> Tensor:
-        """Return (N, 2) int64 stamps of the first and the newest view [ns], to the millisecond."""
-        return self.seen_ms.all().long() * _NS_PER_MS + self._start_ns
+    def seen_ns(self, row: Tensor) -> Tensor:
+        """Return (M, 2) int64 stamps of the first and the newest view [ns], to the millisecond."""
+        return self.seen_ms.all()[row].long() * _NS_PER_MS + self._start_ns
 
     def _milliseconds(self, stamp_ns: int) -> int:
         return (stamp_ns - self._start_ns) // _NS_PER_MS

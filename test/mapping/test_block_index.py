@@ -19,7 +19,9 @@ def test_rows_equal_those_of_a_dictionary(device):
             expected.setdefault(k, len(expected))
         assert row.tolist() == [expected[k] for k in key.tolist()]
         assert torch.equal(index.keys[block].cpu(), (key >> PLACE_BITS).unique())
-    assert int(index.num_rows.sum()) == len(expected)
+        assert torch.equal(index.rows(key.to(device)), row)
+    strangers = pack_voxels(torch.tensor([[99, 0, 0], [31, 31, 31]]))
+    assert index.rows(strangers.to(device)).tolist() == [-1, -1]
 
 
 def test_blocks_are_found_by_key_and_strangers_are_not():
