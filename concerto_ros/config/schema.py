@@ -55,7 +55,7 @@ class DepthConfig:
     min: float = param(0.2, 'Nearest depth that is used.', unit='m', gt=0.0, live=True)
     max: float = param(4.0, 'Farthest depth that is used.', unit='m', gt=0.0, live=True)
     stride: int = param(
-        3,
+        4,
         'Every n-th pixel in both directions is used, another n-th in each frame.',
         ge=1,
         le=16,

@@ -95,9 +95,10 @@ class VoxelMap:
         scaled = points.coord / self.voxel_size
         grid = scaled.floor()
         values = torch.cat([scaled - grid - 0.5, points.color, points.normal], dim=1)
-        in_reach = (grid.abs() < MAX_GRID).all(1)
         weight = points.weight
-        if not bool(in_reach.all()):
+        low, high = grid.aminmax()
+        if not (low >= -MAX_GRID and high < MAX_GRID):
+            in_reach = ((grid >= -MAX_GRID) & (grid < MAX_GRID)).all(1)
             grid, values, weight = grid[in_reach], values[in_reach], weight[in_reach]
         key, voxel = unique_voxels(pack_voxels(grid.long()))
         measured = fusion.mean_per_voxel(values, weight, voxel, len(key))
