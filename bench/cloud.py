@@ -7,7 +7,8 @@ from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py.point_cloud2 import create_cloud, dtype_from_fields, read_points
 
 from bench.harness import paired
-from concerto_ros.ros.map_messages import make_header, point_cloud
+from concerto_ros.ros.conversions import make_header
+from concerto_ros.ros.map_messages import point_cloud
 from concerto_ros.structures import MapCloud
 
 _NUM_POINTS = 500_000

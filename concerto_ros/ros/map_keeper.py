@@ -14,7 +14,7 @@ from concerto_ros.errors import FrameError, TransformUnavailable
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import Matrix
 from concerto_ros.pipeline import PerceptionPipeline
-from concerto_ros.ros.map_messages import make_header
+from concerto_ros.ros.conversions import make_header
 from concerto_ros.ros.map_publisher import MapPublisher
 from concerto_ros.ros.pace import Pace
 from concerto_ros.ros.problems import Problems
@@ -81,8 +81,8 @@ class MapKeeper:
         publish = self._config.publish
         wait = min(
             self._run_network(),
-            self._publisher.publish_updates(self._fusion_frame, publish.update_period),
             self._publisher.publish_map(*self._answer_frame(), publish.map_period),
+            self._publisher.publish_updates(self._fusion_frame, publish.update_period),
         )
         return None if wait == float('inf') else wait
 

@@ -3,7 +3,6 @@
 from array import array
 
 import numpy as np
-from rclpy.time import Time
 from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 
@@ -31,11 +30,6 @@ _POINT = np.dtype(
     }
 )
 _SLICE = 16384  # points interleaved at a time: their 512 kB stay in the cache
-
-
-def make_header(frame_id: str, stamp_ns: int) -> Header:
-    """Make a header of a frame and a time [ns]."""
-    return Header(frame_id=frame_id, stamp=Time(nanoseconds=stamp_ns).to_msg())
 
 
 def point_cloud(header: Header, cloud: MapCloud) -> PointCloud2:
@@ -93,11 +87,11 @@ def label_info(header: Header, labels: Labels) -> LabelInfo:
         vocabulary=labels.vocabulary,
         ids=list(range(len(labels.names))),
         names=list(labels.names),
-        colors=[color_message(color) for color in labels.colors.tolist()],
+        colors=[rgba_message(color) for color in labels.colors.tolist()],
     )
 
 
-def color_message(rgb: tuple[int, int, int] | list[int], alpha: float = 1.0) -> ColorRGBA:
+def rgba_message(rgb: tuple[int, int, int] | list[int], alpha: float = 1.0) -> ColorRGBA:
     """Make a colour of red, green and blue in 0..255."""
     r, g, b = (channel / 255 for channel in rgb)
     return ColorRGBA(r=r, g=g, b=b, a=alpha)

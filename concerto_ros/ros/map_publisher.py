@@ -12,7 +12,8 @@ from visualization_msgs.msg import MarkerArray
 from concerto_msgs.msg import LabelInfo, MapUpdate
 from concerto_ros.geometry.transforms import Matrix
 from concerto_ros.pipeline import PerceptionPipeline
-from concerto_ros.ros.map_messages import label_info, make_header, map_update, point_cloud
+from concerto_ros.ros.conversions import make_header
+from concerto_ros.ros.map_messages import label_info, map_update, point_cloud
 from concerto_ros.ros.pace import Pace
 from concerto_ros.ros.search_messages import object_markers
 from concerto_ros.structures import SearchResult
@@ -56,7 +57,7 @@ class MapPublisher:
         self._objects = node.create_publisher(MarkerArray, '~/objects', latched)
         self._integrated = node.create_publisher(Header, '~/integrated', reliable)
         self._map_pace, self._update_pace = Pace(_MAX_SHARE), Pace(_MAX_SHARE)
-        self._published = (pipeline.epoch, pipeline.revision)
+        self._published = self._state()
         self._sent = (pipeline.epoch, 0)
         self._num_subscribers = 0
         self._has_newcomer = False
@@ -93,15 +94,14 @@ class MapPublisher:
         Returns:
             Seconds until there is more to do; infinite: not before the map changes.
         """
-        state = (self._pipeline.epoch, self._pipeline.revision)
-        if state == self._published:
+        if self._state() == self._published:
             return float('inf')
         wait = self._map_pace.wait(period)
         if wait == 0:
             with self._map_pace:
                 header = make_header(frame_id, self._pipeline.newest_stamp_ns)
                 self._map.publish(point_cloud(header, self._pipeline.cloud(T_frame_fusion)))
-            self._published = state
+            self._published = self._state()  # reading the map may have raised its revision
         return wait or float('inf')
 
     def publish_updates(self, fusion_frame: str, period: float) -> float:
@@ -117,8 +117,7 @@ class MapPublisher:
         if self._has_newcomer:
             self._has_newcomer = False
             self._sent = (self._pipeline.epoch, 0)
-        state = (self._pipeline.epoch, self._pipeline.revision)
-        if state == self._sent or not self._num_subscribers:
+        if self._state() == self._sent or not self._num_subscribers:
             return float('inf')
         wait = self._update_pace.wait(period)
         if wait == 0:
@@ -126,13 +125,16 @@ class MapPublisher:
                 changes = self._pipeline.changes(self._sent[1])
                 header = make_header(fusion_frame, changes.stamp_ns)
                 self._updates.publish(map_update(header, changes))
-            self._sent = state
+            self._sent = (changes.epoch, changes.revision)
         return wait or float('inf')
 
     def hurry(self) -> None:
         """Let the next maps go out at once, because the map was reset."""
         self._map_pace.hurry()
         self._update_pace.hurry()
+
+    def _state(self) -> tuple[int, int]:
+        return self._pipeline.epoch, self._pipeline.revision
 
     def _look_for_newcomers(self) -> None:
         num_subscribers = self._updates.get_subscription_count()

@@ -11,7 +11,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from concerto_msgs.msg import ObjectHit as ObjectHitMessage
 from concerto_msgs.srv import FindObjects
-from concerto_ros.ros.map_messages import color_message
+from concerto_ros.ros.map_messages import rgba_message
 from concerto_ros.semantics import palette
 from concerto_ros.structures import Box, Labels, ObjectHit, SearchResult
 
@@ -38,12 +38,12 @@ def object_markers(header: Header, objects: tuple[ObjectHit, ...], labels: Label
         cube = Marker(header=header, ns='boxes', id=number, type=Marker.CUBE)
         cube.pose = _pose(hit.box)
         cube.scale = _vector(hit.box.size)
-        cube.color = color_message(color, alpha=0.4)
+        cube.color = rgba_message(color, alpha=0.4)
         name = Marker(header=header, ns='names', id=number, type=Marker.TEXT_VIEW_FACING)
         name.pose.position = _point(hit.box.center)
         name.pose.position.z += hit.box.size[2] / 2 + _TEXT_HEIGHT
         name.scale.z = _TEXT_HEIGHT
-        name.color = color_message(color)
+        name.color = rgba_message(color)
         name.text = f'{hit.label} {hit.score:.2f}'
         markers += [cube, name]
     return MarkerArray(markers=markers)

@@ -7,7 +7,8 @@ from sensor_msgs_py.point_cloud2 import create_cloud, read_points
 from visualization_msgs.msg import Marker
 
 from concerto_msgs.srv import FindObjects
-from concerto_ros.ros.map_messages import label_info, make_header, map_update, point_cloud
+from concerto_ros.ros.conversions import make_header
+from concerto_ros.ros.map_messages import label_info, map_update, point_cloud
 from concerto_ros.ros.search_messages import fill_response, object_markers
 from concerto_ros.semantics import make_labels, palette
 from concerto_ros.structures import Box, MapChanges, MapCloud, ObjectHit, SearchResult

@@ -18,6 +18,10 @@ class BusyNode(Node):
         super().__init__('busy')
         self.worker = LatestWorker(self, time.sleep)
         self.worker.submit_frame(600.0)
+        self.timer = self.create_timer(0.01, self.tell)
+
+    def tell(self):
+        self.timer.cancel()
         print('up', flush=True)
 
     def destroy_node(self):
