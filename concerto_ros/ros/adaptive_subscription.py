@@ -4,11 +4,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from concerto_ros.config.schema import Qos
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # its name in Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 _DEPTH = 5
 _POLL_PERIOD = 0.25  # seconds; publishers come and go rarely
