@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from concerto_ros.errors import CalibrationError, FrameError, SourceError, TransformUnavailable
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.frame import RGBDFrame
-from concerto_ros.geometry.transforms import is_rigid
+from concerto_ros.geometry.transforms import is_rigid, nearest_rigid
 from concerto_ros.io.images import decode_compressed_color, decode_png16
 from concerto_ros.io.leveling import parse_leveling
 from concerto_ros.io.pairing import ApproximatePairing
@@ -146,7 +146,7 @@ class FrameFolder:
             depth=depth,
             color_camera=color_camera,
             depth_camera=color_camera.scaled(depth.shape[1], depth.shape[0]),
-            T_map_depth=self._T_level_world @ entry.T_world_camera,
+            T_map_depth=nearest_rigid(self._T_level_world @ entry.T_world_camera),
         )
 
     def _depth(self, values: NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -166,7 +166,7 @@ def open_numbered_folder(
     """Open a folder with color/N.jpg (or png), depth/N.png, pose/N.txt and camera.json.
 
     Poses are 4x4 T_world_camera of the colour camera's optical frame; frames follow their number,
-    and their stamps are number / fps.
+    and their stamps are (number + 1) / fps: to tf2, zero would mean "the newest".
 
     Args:
         path: The folder.
@@ -261,7 +261,7 @@ def _numbered_frame(number: int, fps: float, parts: list[dict[int, Path]]) -> Fo
         problem = 'the pose is not finite or not rigid'
     color, depth = (part.get(number, Path()) for part in parts[:2])
     return FolderFrame(
-        stamp_ns=round(number * 1e9 / fps), color=color, depth=depth, T_world_camera=pose,
+        stamp_ns=round((number + 1) * 1e9 / fps), color=color, depth=depth, T_world_camera=pose,
         problem=problem,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from concerto_ros.geometry.transforms import (
     invert,
     is_rigid,
     level,
+    nearest_rigid,
     slerp,
     to_quaternion,
 )
@@ -69,3 +70,12 @@ def test_levelling_refuses_no_direction():
 )
 def test_mirrors_scalings_and_nan_are_not_rigid(T):
     assert not is_rigid(T)
+
+
+def test_rounded_poses_become_exactly_rigid():
+    T = random_transform(3)
+    rounded = np.round(T, 4)
+    found = nearest_rigid(rounded)
+    np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-15)
+    np.testing.assert_allclose(found, T, atol=2e-4)
+    np.testing.assert_array_equal(found[:, 3], rounded[:, 3])
