@@ -204,6 +204,15 @@ def dump_yaml(config: Any) -> str:
     return '\n'.join(lines) + '\n'
 
 
+def dump_table(config: Any) -> str:
+    """Return a Markdown table with every value of a tree."""
+    rows = ['| parameter | default | meaning |', '|---|---|---|']
+    for p in flatten(config):
+        meaning = describe(p.info).replace('|', 'or')
+        rows.append(f'| `{p.name}` | `{_yaml_scalar(p.value)}` | {meaning} |')
+    return '\n'.join(rows) + '\n'
+
+
 def describe(info: ParamInfo) -> str:
     """Return a sentence with unit, range or choices, as `ros2 param describe` shows it."""
     notes = [' | '.join(info.choices) or range_text(info) or info.unit]
