@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import platform
 import sys
 import time
@@ -115,6 +116,8 @@ def _add_map(commands: Any) -> argparse.ArgumentParser:
 def _run_map(args: argparse.Namespace) -> None:
     config = _read_config(args.params, args.settings)
     with open_source(args.source, **_source_options(args, config)) as source:
+        # Read when torch is loaded: its threads must not spin for cores that others keep busy.
+        os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
         from concerto_ros.pipeline import PerceptionPipeline  # torch takes seconds to import
 
         pipeline = PerceptionPipeline(config)
@@ -174,6 +177,7 @@ class _Run:
     Attributes:
         notices: Sentences of the pipeline, in order.
         num_frames: Frames that are in the map.
+        num_labelled: Points that the network looked at.
         dropped: How often a reason left out a frame.
         stamps_ns: Of the first and the last frame in the map.
         seconds: By stage.
@@ -181,6 +185,7 @@ class _Run:
 
     notices: list[str]
     num_frames: int = 0
+    num_labelled: int = 0
     dropped: Counter[str] = dataclasses.field(default_factory=Counter)
     stamps_ns: tuple[int, int] = (0, 0)
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -226,18 +231,13 @@ def _map_all(source: FrameSource, pipeline: 'PerceptionPipeline', run: _Run) -> 
                     run.add_seconds(stage, seconds)
             bar.update()
     run.dropped.update(source.dropped)
-    if not run.num_frames:
+    if not pipeline.num_voxels:
         reasons = '; '.join(f'{count} x {reason}' for reason, count in run.dropped.most_common())
         raise SourceError(
             f'{source.description} has no usable frame: {reasons or "it holds no images"}'
         )
     with run.timed('semantics'):
-        num_labelled = pipeline.update_semantics()
-    if 0 < num_labelled < pipeline.num_voxels:
-        run.notices.append(
-            f'only the {num_labelled:,} of {pipeline.num_voxels:,} voxels nearest to the last '
-            'camera are labelled: raise semantics.max_points'
-        )
+        run.num_labelled = pipeline.update_semantics()
 
 
 def _make_folder(path: Path) -> None:
@@ -257,6 +257,11 @@ def _write(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline', ru
             cloud,
             pipeline.labels,
             voxel_size=pipeline.config.map.voxel_size,
+        )
+    if 0 < run.num_labelled < len(cloud):
+        run.notices.append(
+            f'only the {run.num_labelled:,} of {len(cloud):,} points nearest to the last camera '
+            'are labelled: raise semantics.max_points'
         )
     summary = _summary(source, pipeline, run, cloud)
     with replacing(folder / 'summary.json', '.json') as temporary:
@@ -281,12 +286,13 @@ def _summary(
         },
         'frames': {'used': run.num_frames, 'dropped': dict(run.dropped.most_common())},
         'map': {
-            'voxels': len(cloud),
+            'points': len(cloud),
+            'voxels': pipeline.num_voxels,
             'voxel_size': pipeline.config.map.voxel_size,
             'low': low,
             'high': high,
             'bytes': pipeline.memory_bytes,
-            'bytes_per_voxel': round(pipeline.memory_bytes / len(cloud), 1),
+            'bytes_per_voxel': round(pipeline.memory_bytes / pipeline.num_voxels, 1),
         },
         'labels': _label_summary(pipeline.labels, cloud.label),
         'language_labels': _label_summary(pipeline.language_labels, cloud.language_label),
@@ -302,7 +308,7 @@ def _label_summary(labels: Labels, ids: np.ndarray) -> dict[str, Any]:
     return {
         'vocabulary': labels.vocabulary,
         'names': list(labels.names),
-        'voxels': counts.tolist(),
+        'points': counts.tolist(),
     }
 
 
@@ -325,24 +331,25 @@ def _print_summary(summary: dict[str, Any], folder: Path) -> None:
     for reason, count in frames['dropped'].items():
         print(f'           {count} x {reason}')
     print(
-        f'map      {voxels["voxels"]:,} voxels of {voxels["voxel_size"]:g} m in {size} m, '
-        f'{voxels["bytes"] / 1e6:.1f} MB ({voxels["bytes_per_voxel"]:.0f} bytes per voxel)'
+        f'map      {voxels["points"]:,} surface points of {voxels["voxels"]:,} voxels of '
+        f'{voxels["voxel_size"]:g} m, {size} m'
+    )
+    print(
+        f'memory   {voxels["bytes"] / 1e6:.1f} MB, {voxels["bytes_per_voxel"]:.0f} bytes per voxel'
     )
     print(f'labels   {_label_sentence(summary["labels"])}')
     stages = ', '.join(f'{stage} {value:.1f}' for stage, value in seconds.items())
     print(f'seconds  {stages}')
     for notice in summary['notices']:
         print(f'note     {notice}')
-    print(
-        f'written  {", ".join(str(folder / f"map.{e}") for e in ("ply", "png"))}, '
-        f'{folder / "summary.json"}'
-    )
+    names = ('map.ply', 'map.png', 'summary.json')
+    print(f'written  {", ".join(str(folder / name) for name in names)}')
 
 
 def _label_sentence(labels: dict[str, Any]) -> str:
     """Return the most frequent names with their shares."""
-    total = max(1, sum(labels['voxels']))
-    ranked = sorted(zip(labels['voxels'], labels['names'], strict=True), key=lambda r: -r[0])
+    total = max(1, sum(labels['points']))
+    ranked = sorted(zip(labels['points'], labels['names'], strict=True), key=lambda r: -r[0])
     return ', '.join(f'{name} {count / total:.0%}' for count, name in ranked[:5] if count)
 
 

@@ -12,6 +12,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+# Read when torch is loaded: its threads must not spin for cores that others keep busy.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 import torch
 
 HAS_RCLPY = importlib.util.find_spec('rclpy') is not None
