@@ -28,6 +28,7 @@ from concerto_ros.mapping.voxel_rows import VoxelRows
 from concerto_ros.structures import MapCloud
 
 GROUP_VOXELS = GROUP_BLOCKS << BLOCK_BITS  # per edge
+_VISIBLE = 0.05  # change of a confidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,7 @@ class VoxelMap:
     def write_labels(
         self, rows: Tensor, label: Tensor, confidence: Tensor, *, column: int
     ) -> None:
-        """Set labels, and mark the blocks in which one changed.
+        """Set labels, and mark the blocks in which one changed, or its confidence did by 0.05.
 
         Args:
             rows: (M,) int64, each once.
@@ -193,9 +194,10 @@ class VoxelMap:
         """
         bits = label.view(torch.int16)
         stored = self._rows.label.all()[:, column]
-        changed = stored[rows] != bits
-        stored[rows] = bits
-        self._rows.confidence.all()[rows, column] = confidence.half()
+        stored_confidence = self._rows.confidence.all()[:, column]
+        moved = (stored_confidence[rows].float() - confidence).abs() >= _VISIBLE
+        changed = (stored[rows] != bits) | moved
+        stored[rows], stored_confidence[rows] = bits, confidence.half()
         block_key = torch.unique(self._rows.key.all()[rows[changed]] >> PLACE_BITS)
         self.revision += 1
         self._revisions.mark(self._index.blocks(block_key), self.revision)

@@ -186,21 +186,23 @@ def test_labels_mark_only_blocks_in_which_they_changed():
     voxel_map = build(points_at(centers((0, 0, 0), (edge, 0, 0))))
     rows = torch.tensor([0, 1])
     revisions = []
-    for labels in ([40000, 7], [40000, 8]):
+    for labels, confidence in (
+        ([40000, 7], [0.5, 0.25]),
+        ([40000, 8], [0.51, 0.25]),
+        ([40000, 8], [0.5, 0.75]),
+    ):
         revisions.append(voxel_map.revision)
         voxel_map.write_labels(
-            rows,
-            torch.tensor(labels).to(torch.uint16),
-            torch.tensor([0.5, 0.25]),
-            column=1,
+            rows, torch.tensor(labels).to(torch.uint16), torch.tensor(confidence), column=1
         )
+        if len(revisions) > 1:
+            groups = voxel_map.changed_groups(revisions[-1])
+            assert voxel_map.grid_coord(groups.rows).tolist() == [[edge, 0, 0]]
     cloud = surface(voxel_map)
     assert cloud.language_label.tolist() == [40000, 8]
-    assert cloud.language_confidence.tolist() == [0.5, 0.25]
+    assert cloud.language_confidence.tolist() == [0.5, 0.75]
     assert cloud.label.tolist() == [0, 0]
     assert len(voxel_map.changed_groups(revisions[0]).key) == 2
-    groups = voxel_map.changed_groups(revisions[1])
-    assert voxel_map.grid_coord(groups.rows).tolist() == [[edge, 0, 0]]
 
 
 def test_an_empty_map_answers_everything():
