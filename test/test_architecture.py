@@ -41,7 +41,7 @@ HOMES = {
     'safetensors': ('concerto_ros/weights_file.py',),
     'plyfile': ('concerto_ros/visualization/ply.py',),
     'PIL': ('concerto_ros/io/', 'concerto_ros/visualization/', 'concerto_ros/rooms/'),
-    'tqdm': ('concerto_ros/cli.py', 'concerto_ros/ros/'),
+    'tqdm': ('concerto_ros/cli/', 'concerto_ros/ros/'),
     'yaml': ('concerto_ros/config/', 'concerto_ros/io/'),
 }
 
@@ -109,7 +109,7 @@ def test_the_package_itself_imports_nothing():
         ('concerto_ros/ros/a.py', 'from training import schedules'),
         ('training/a.py', 'from concerto_ros.ros import worker'),
         ('training/a.py', 'from concerto_ros.pipeline import PerceptionPipeline'),
-        ('concerto_ros/cli.py', 'import rosbags'),
+        ('concerto_ros/cli/a.py', 'import rosbags'),
         ('concerto_ros/other.py', ''),
     ],
 )

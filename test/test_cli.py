@@ -219,7 +219,7 @@ def test_parameters_come_from_a_robots_file_and_the_command_line_wins(bag, tmp_p
         (['--up', 'sideways'], ['up must be', "'sideways'"]),
         (['--params', 'absent.yaml'], ['absent.yaml']),
         (['--color', '/nowhere'], ["'/nowhere'", '/camera/color/image_raw']),
-        (['--map-frame', 'moon'], ["'moon'", 'camera_link']),
+        (['map.voxel_size={'], ['"map.voxel_size" must be a float']),
         (['--intrinsics', '1,1,0,0'], ['bag', 'intrinsics']),
         (['semantics.checkpoint=absent.pth'], ['absent.pth']),
     ],

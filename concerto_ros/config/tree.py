@@ -231,7 +231,10 @@ def parse_value(text: str, p: Param) -> Value:
     Raises:
         ConfigError: The text does not read as that type.
     """
-    value = text if p.type is str else yaml.safe_load(text)
+    try:
+        value = text if p.type is str else yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text  # refused below, as any text that is no number
     if p.type is float and type(value) is int:
         value = float(value)
     _check(p, value)

@@ -145,7 +145,7 @@ def _is_surface(patch: _Patch, z: Tensor, edge: float) -> Tensor:
     hangs = torch.zeros_like(z, dtype=torch.bool)
     for one, other in ((left, right), (up, down)):
         low, high = torch.minimum(one, other), torch.maximum(one, other)
-        hangs |= (low > 0) & (low < z - tolerance) & (high > z + tolerance)
+        hangs |= (low > 0) & (low < z - tolerance) & (high > z + tolerance) & high.isfinite()
     return (num_near >= 2) & ~hangs
 
 

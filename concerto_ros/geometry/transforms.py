@@ -90,9 +90,9 @@ def is_rigid(T: ArrayLike, tolerance: float = 1e-3) -> bool:
 
 def nearest_rigid(T: Matrix) -> Matrix:
     """Return the rigid transform nearest to a (4, 4) that nearly is one, such as a rounded one."""
-    U, _, Vt = np.linalg.svd(T[:3, :3])
+    U, _, V_T = np.linalg.svd(T[:3, :3])
     rigid = np.eye(4)
-    rigid[:3, :3] = U @ Vt
+    rigid[:3, :3] = U @ V_T
     rigid[:3, 3] = T[:3, 3]
     return rigid
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from concerto_ros.config.schema import FramesConfig
 from concerto_ros.errors import CalibrationError, FrameError, SourceError, TransformUnavailable
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import invert
@@ -58,7 +59,7 @@ class BagReader:
         path: Path | str,
         *,
         topics: TopicNames = TopicNames(),  # noqa: B008 - frozen
-        map_frame: str = 'auto',
+        frames: FramesConfig = FramesConfig(),  # noqa: B008 - frozen
         up: str = 'auto',
         pairing: PairingOptions = PairingOptions(),
         keep: Callable[[int], bool] | None = None,
@@ -68,7 +69,7 @@ class BagReader:
         Args:
             path: A rosbag2 folder, .mcap, .db3 or ROS 1 .bag file.
             topics: Those to read; empty names are chosen.
-            map_frame: Frame to fuse in; 'auto' is odom, else map, else the root of the tree.
+            frames: Frames to fuse in: odom, else map, else the root of the tree.
             up: See `parse_leveling`; 'auto' is none.
             pairing: How images are matched.
             keep: Which frames to deliver, by index of the matched set; None is all.
@@ -88,7 +89,8 @@ class BagReader:
             self._camera_frame = self._first(self.topics.depth).header.frame_id.lstrip('/')
             self._depth_info = self._read_depth_info()
             self._warn_of_distortion()
-            self.frame_id = _fusion_frame(self._transforms, self._camera_frame, map_frame)
+            self._map_frame = frames.map
+            self.frame_id = _fusion_frame(self._transforms, self._camera_frame, frames)
         except BaseException:
             self.close()
             raise
@@ -104,11 +106,11 @@ class BagReader:
     @property
     def T_map_fusion(self) -> NDArray[np.float64]:
         """Newest transform (4, 4) from `frame_id` to map, both levelled; identity without map."""
-        transforms = self._transforms
-        if not transforms.has_frame('map') or not transforms.connects('map', self.frame_id):
+        transforms, map_frame = self._transforms, self._map_frame
+        if not (transforms.has_frame(map_frame) and transforms.connects(map_frame, self.frame_id)):
             return np.eye(4)
         T_level = self._T_level_fusion
-        return T_level @ transforms.latest('map', self.frame_id) @ invert(T_level)
+        return T_level @ transforms.latest(map_frame, self.frame_id) @ invert(T_level)
 
     def __enter__(self) -> 'BagReader':
         return self
@@ -245,7 +247,7 @@ class BagReader:
         raise SourceError(f'topic {topic!r} has no readable message; name another one')
 
 
-def _fusion_frame(transforms: TransformHistory, camera_frame: str, map_frame: str) -> str:
+def _fusion_frame(transforms: TransformHistory, camera_frame: str, frames: FramesConfig) -> str:
     """Return the frame to fuse in, which is connected to the camera."""
     names = ', '.join(transforms.frame_names())
     if not transforms.has_frame(camera_frame):
@@ -253,18 +255,15 @@ def _fusion_frame(transforms: TransformHistory, camera_frame: str, map_frame: st
             f'no transform places the camera frame {camera_frame!r}; /tf and /tf_static have '
             f'{names}'
         )
-    if map_frame != 'auto':
-        if not transforms.connects(map_frame, camera_frame):
-            raise SourceError(
-                f'frame {map_frame!r} is not connected to the camera {camera_frame!r}; '
-                f'/tf and /tf_static have {names}'
-            )
-        return map_frame
-    for name in ('odom', 'map'):
+    for name in (frames.odom, frames.map):
         if transforms.has_frame(name) and transforms.connects(name, camera_frame):
             return name
     root = transforms.root(camera_frame)
-    _LOG.warning('neither odom nor map places the camera; fusing in the root frame %r', root)
+    _LOG.warning(
+        'neither frames.odom (%r) nor frames.map (%r) places the camera, so its root frame %r is '
+        'taken; set frames.map to the frame that is meant, of %s',
+        frames.odom, frames.map, root, names,
+    )  # fmt: skip
     if not transforms.moves(root, camera_frame):
         _LOG.warning('no transform between %r and %r ever changes', root, camera_frame)
     return root

@@ -67,7 +67,7 @@ def open_source(path: Path | str, **options: Any) -> FrameSource:
     Args:
         path: A rosbag2 folder, an .mcap, .db3 or ROS 1 .bag file, a folder in the TUM layout or
             one of numbered frames.
-        options: Those of the kind: `up` and `keep` for all; `topics`, `map_frame` and `pairing`
+        options: Those of the kind: `up` and `keep` for all; `topics`, `frames` and `pairing`
             for bags, see `BagReader`; `intrinsics` for TUM folders, see `open_tum_folder`.
 
     Raises:

@@ -95,6 +95,8 @@ def test_options_take_the_type_of_their_parameter(name, text, value):
 def test_option_of_wrong_type_is_refused():
     with pytest.raises(ConfigError, match=r'"depth\.stride" must be a int'):
         parse_value('two', params()['depth.stride'])
+    with pytest.raises(ConfigError, match=r'"map\.voxel_size" must be a float'):
+        parse_value('{', params()['map.voxel_size'])
 
 
 def test_description_holds_range_and_unit():

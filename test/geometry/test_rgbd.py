@@ -106,6 +106,14 @@ def test_pixels_between_two_surfaces_are_no_surface():
     assert len(points) == 30 * 39
 
 
+@pytest.mark.parametrize('nothing', [0.0, np.nan, np.inf])
+def test_a_pixel_between_a_surface_and_nothing_stays(nothing):
+    depth = wall(3.0)
+    depth[:, :20], depth[:, 21:] = 1.0, nothing
+    # the two ends of the column have only one neighbour at their depth
+    assert len(surface_points(make_frame(depth), ALL, 0)) == 30 * 21 - 2
+
+
 def test_a_lonely_pixel_is_no_surface_but_a_thin_pole_is():
     depth = np.zeros((30, 40), np.float32)
     depth[15, 5] = 1.0

@@ -6,6 +6,7 @@ import pytest
 from rosbags.convert.converter import convert
 from rosbags.rosbag2 import StoragePlugin
 
+from concerto_ros.config.schema import FramesConfig
 from concerto_ros.errors import ConfigError, SourceError
 from concerto_ros.geometry.transforms import from_quaternion
 from concerto_ros.io.bag_reader import BagReader
@@ -102,7 +103,7 @@ def test_odom_is_preferred_and_map_is_applied_on_output(bag, seconds, tmp_path):
     np.testing.assert_allclose(frames[0].T_map_depth[:3, 3], (0.5, 0, 1), atol=1e-9)
     np.testing.assert_allclose(reader.T_map_fusion[:3, 3], (6, 0, 0), atol=1e-9)
 
-    frames, reader = read(path, map_frame='map')
+    frames, reader = read(path, frames=FramesConfig(odom='map'))
     np.testing.assert_array_equal(reader.T_map_fusion, np.eye(4))
     assert frames[0].T_map_depth[0, 3] == pytest.approx(0.5 + 5 + 0.5 / 0.9)
 
@@ -119,9 +120,7 @@ def test_root_where_there_is_neither_odom_nor_map(bag, seconds, tmp_path, caplog
     bag.rgbd(seconds(0.5))
     with caplog.at_level(logging.WARNING):
         assert read(bag.write(tmp_path / 'bag'))[1].frame_id == 'vicon'
-    assert (
-        "neither odom nor map places the camera; fusing in the root frame 'vicon'" in caplog.text
-    )
+    assert "so its root frame 'vicon' is taken" in caplog.text
     assert 'ever changes' not in caplog.text
 
 
@@ -148,11 +147,13 @@ def test_camera_outside_of_the_tree_is_refused(bag, seconds, tmp_path):
         BagReader(path)
 
 
-def test_map_frame_that_does_not_place_the_camera_is_refused(bag, seconds, tmp_path):
+def test_frames_that_do_not_place_the_camera_are_named(bag, seconds, tmp_path, caplog):
     add_camera_tree(bag, seconds)
     bag.rgbd(seconds(0.5))
-    with pytest.raises(SourceError, match="'earth' is not connected to the camera 'camera'"):
-        BagReader(bag.write(tmp_path / 'bag'), map_frame='earth')
+    frames = FramesConfig(odom='wheels', map='earth')
+    with BagReader(bag.write(tmp_path / 'bag'), frames=frames) as reader:
+        assert reader.frame_id == 'map'  # the root
+    assert "neither frames.odom ('wheels') nor frames.map ('earth') places" in caplog.text
 
 
 def test_images_outside_of_the_transforms_are_counted(bag, seconds, tmp_path):

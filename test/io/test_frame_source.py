@@ -1,5 +1,6 @@
 import pytest
 
+from concerto_ros.config.schema import FramesConfig
 from concerto_ros.errors import ConfigError, SourceError
 from concerto_ros.io.bag_topics import TopicNames
 from concerto_ros.io.bag_writer import write_bag
@@ -10,7 +11,7 @@ def test_bags_are_known_by_folder_and_by_file(make_frames, tmp_path):
     write_bag(tmp_path / 'bag', make_frames(2))
     (file,) = (tmp_path / 'bag').glob('*.mcap')
     for path in (tmp_path / 'bag', file, str(file)):
-        with open_source(path, topics=TopicNames(), map_frame='map', up='none') as source:
+        with open_source(path, topics=TopicNames(), frames=FramesConfig(), up='none') as source:
             assert len(list(source)) == source.num_frames_hint == 2
             assert str(path) in source.description
             assert source.frame_id == 'map'

@@ -1,0 +1,42 @@
+"""The command line: `concerto map SOURCE -o DIR` maps a recording without ROS."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from concerto_ros import __version__
+from concerto_ros.cli.map_command import add_map_command
+from concerto_ros.errors import ConcertoError
+
+_OK, _FAILED, _INTERRUPTED = 0, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for a told error, 130 for Ctrl-C."""
+    logging.basicConfig(level=logging.WARNING, format='%(levelname)s: %(message)s')
+    args = _parse(argv)
+    try:
+        args.run(args)
+    except ConcertoError as err:
+        print(f'concerto: {" ".join(str(err).split())}', file=sys.stderr)
+        return _FAILED
+    except KeyboardInterrupt:
+        print('concerto: interrupted; what was mapped is not written', file=sys.stderr)
+        return _INTERRUPTED
+    return _OK
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='concerto', description='Open-vocabulary 3D maps of RGB-D recordings, without ROS.'
+    )
+    parser.add_argument('--version', action='version', version=f'concerto {__version__}')
+    commands = parser.add_subparsers(required=True, metavar='COMMAND', title='commands')
+    map_parser = add_map_command(commands)
+    # A list of positionals ends at the first option for argparse; what follows it is left over.
+    args, rest = parser.parse_known_args(argv)
+    if options := [text for text in rest if text.startswith('-')]:
+        map_parser.error(f'unknown option {" ".join(options)}')
+    args.settings += rest
+    return args

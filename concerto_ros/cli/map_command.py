@@ -1,0 +1,156 @@
+"""`concerto map`: its options, and what they ask of the rest."""
+
+import argparse
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from concerto_ros.cli.map_run import MapRun, map_all
+from concerto_ros.cli.map_summary import print_summary, summarise
+from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.config.tree import Value, build, flatten, parse_value, read_yaml
+from concerto_ros.errors import ConfigError, MapFileError
+from concerto_ros.io.frame_folder import is_numbered_folder, is_tum_folder
+from concerto_ros.io.frame_source import FrameSource, open_source
+from concerto_ros.visualization.files import replacing
+from concerto_ros.visualization.picture import map_picture
+from concerto_ros.visualization.ply import write_ply
+
+if TYPE_CHECKING:
+    from concerto_ros.pipeline import PerceptionPipeline
+
+_OF_ROS = ('use_sim_time', 'qos_overrides.')  # stand in a robot's parameter file, not for us
+
+
+def add_map_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser to those of all commands, and return it."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        'map',
+        help='map a recording',
+        allow_abbrev=False,
+        description='Map a recording and write DIR/map.ply, DIR/map.png and DIR/summary.json.',
+        epilog='Parameters and their defaults: python -m concerto_ros.config. '
+        'Example: concerto map kitchen.mcap -o out/kitchen map.voxel_size=0.03',
+    )
+    parser.set_defaults(run=_run_map)
+    parser.add_argument(
+        'source',
+        metavar='SOURCE',
+        type=Path,
+        help='rosbag2 folder, .mcap, .db3 or ROS 1 .bag file; folder of frames (TUM, 7-Scenes)',
+    )
+    parser.add_argument(
+        'settings', metavar='NAME=VALUE', nargs='*', help='parameters; they win over --params'
+    )
+    parser.add_argument(
+        '-o', '--output', metavar='DIR', type=Path, required=True, help='made if it is missing'
+    )
+    parser.add_argument(
+        '--params', metavar='FILE', type=Path, help='ROS parameter file, as for the node'
+    )
+    parser.add_argument(
+        '--up',
+        default='auto',
+        help='what becomes +z: auto (as the recording says), none, x,y,z or FILE.json:KEY; '
+        'write --up=-1,0,0 where it begins with a minus',
+    )
+    parser.add_argument(
+        '--every', metavar='N', type=int, default=1, help='take only every N-th frame'
+    )
+    bags = parser.add_argument_group('bags', 'found by name and type where not given')
+    for name in ('color', 'depth', 'camera_info', 'depth_camera_info'):
+        bags.add_argument(f'--{name.replace("_", "-")}', metavar='TOPIC', default='')
+    folders = parser.add_argument_group('TUM folders')
+    folders.add_argument(
+        '--intrinsics', default='', help='fx,fy,cx,cy or a JSON file; else camera.json'
+    )
+    return parser
+
+
+def _run_map(args: argparse.Namespace) -> None:
+    config = _read_config(args.params, args.settings)
+    with open_source(args.source, **_source_options(args, config)) as source:
+        # Read when torch is loaded: its threads must not spin for cores that others keep busy.
+        os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+        from concerto_ros.pipeline import PerceptionPipeline  # torch takes seconds to import
+
+        pipeline = PerceptionPipeline(config)
+        _make_folder(args.output)
+        run = map_all(source, pipeline)
+        _write(args.output, source, pipeline, run)
+
+
+def _read_config(file: Path | None, settings: Iterable[str]) -> ConcertoConfig:
+    """Return the defaults, changed by a parameter file, changed by NAME=VALUE texts."""
+    values: dict[str, Value] = {}
+    if file is not None:
+        values = {k: v for k, v in read_yaml(file).items() if not k.startswith(_OF_ROS)}
+    params = {p.name: p for p in flatten(ConcertoConfig())}
+    for setting in settings:
+        name, equals, text = setting.partition('=')
+        if not equals:
+            raise ConfigError(
+                f'expected a parameter as NAME=VALUE, got "{setting}"; map takes one SOURCE'
+            )
+        values[name] = parse_value(text, params[name]) if name in params else text
+    return build(ConcertoConfig, values)
+
+
+def _source_options(args: argparse.Namespace, config: ConcertoConfig) -> dict[str, Any]:
+    """Return what was asked for, as options of `open_source`, which refuses what does not fit."""
+    if args.every < 1:
+        raise ConfigError(f'--every must be at least 1, got {args.every}')
+    options: dict[str, Any] = {'up': args.up}
+    if args.every > 1:
+        options['keep'] = lambda index: index % args.every == 0
+    if args.intrinsics:
+        options['intrinsics'] = args.intrinsics
+    names = ('color', 'depth', 'camera_info', 'depth_camera_info')
+    topics = {name: getattr(args, name) for name in names if getattr(args, name)}
+    if topics or _is_bag(args.source):  # topics for anything else: open_source tells
+        from concerto_ros.io.bag_topics import TopicNames
+
+        options['topics'] = TopicNames(**topics)
+    if _is_bag(args.source):
+        from concerto_ros.io.bag_reader import PairingOptions  # only bags need rosbags
+
+        options['pairing'] = PairingOptions(
+            queue_size=config.input.queue_size, slop=config.input.slop
+        )
+        options['frames'] = config.frames
+    return options
+
+
+def _is_bag(path: Path) -> bool:
+    return path.exists() and not is_tum_folder(path) and not is_numbered_folder(path)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise MapFileError(f'cannot make the folder {str(path)!r}: {err.strerror}') from err
+
+
+def _write(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline', run: MapRun) -> None:
+    """Write all files, each whole or not at all, and print the summary."""
+    with run.timed('writing'):
+        cloud = pipeline.cloud(source.T_map_fusion)
+        write_ply(folder / 'map.ply', cloud)
+        map_picture(
+            folder / 'map.png',
+            cloud,
+            pipeline.labels,
+            voxel_size=pipeline.config.map.voxel_size,
+        )
+    if 0 < run.num_labelled < len(cloud):
+        run.notices.append(
+            f'only the {run.num_labelled:,} of {len(cloud):,} points nearest to the last camera '
+            'are labelled: raise semantics.max_points'
+        )
+    summary = summarise(source, pipeline, run, cloud)
+    with replacing(folder / 'summary.json', '.json') as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
+    print_summary(summary, folder)
