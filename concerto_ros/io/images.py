@@ -2,7 +2,7 @@
 
 import io
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,8 @@ def decode_compressed_color(format: str, data: Any) -> NDArray[np.uint8]:  # noq
             f'expected a color image, found 16-bit values in format {format!r}; '
             'is the depth topic given as the color topic?'
         )
-    return _load(format, image.convert, 'RGB')
+    _load(format, image)
+    return np.asarray(image.convert('RGB'))
 
 
 def decode_compressed_depth(format: str, data: Any) -> NDArray[np.float32]:  # noqa: A002
@@ -147,7 +148,8 @@ def decode_png16(data: bytes, name: str) -> NDArray[np.uint16]:
             f'expected 16-bit grey values of depth, found an image of mode {image.mode!r} '
             f'in {name!r}; is the color image given as depth?'
         )
-    return _load(name, lambda image: np.asarray(image, dtype=np.uint16), image)
+    _load(name, image)
+    return np.asarray(image, dtype=np.uint16)
 
 
 def _view(
@@ -195,9 +197,9 @@ def _open_image(name: str, data: bytes) -> Image.Image:
         ) from err
 
 
-def _load(name: str, decode: Callable[[Any], Any], argument: Any) -> NDArray:
-    """Decode the pixels, which Pillow does only now, and return them as an array."""
+def _load(name: str, image: Image.Image) -> None:
+    """Decode the pixels, which Pillow else does later, where numpy may hide its errors."""
     try:
-        return np.asarray(decode(argument))
+        image.load()
     except _PILLOW_ERRORS as err:
         raise FrameError(f'the compressed image in {name!r} is damaged or cut off') from err

@@ -15,6 +15,11 @@ from torch.nn import functional
 
 from concerto_ros.errors import BackendUnavailable, CheckpointError, ConfigError, SearchError
 
+# What numpy raises on files that are damaged or something else, such as a single array.
+_NO_VOCABULARY = (
+    AttributeError, EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile,
+)  # fmt: skip
+
 
 class TextEncoder(Protocol):
     """Turns texts into directions of one fixed space."""
@@ -109,7 +114,7 @@ class VocabularyEncoder:
                 words = [str(name) for name in arrays['names']]
                 embedding = torch.from_numpy(arrays['embedding'].astype(np.float32))
                 name = str(arrays.get('text_encoder', f'vocabulary:{path.name}'))
-        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as err:
+        except _NO_VOCABULARY as err:
             raise CheckpointError(
                 f'{path}: a vocabulary is an .npz with arrays names and embedding ({err})'
             ) from err
