@@ -82,7 +82,7 @@ def load_backbone(path: str | Path) -> tuple[PointTransformerV3, CheckpointRepor
     if damaged := [name for name, t in encoder.items() if not t.isfinite().all()]:
         raise CheckpointError(f'{path}: numbers are not finite in {_first(damaged)}')
     model.load_state_dict({k: t.float() for k, t in encoder.items()}, assign=True)
-    names = [field.name for field in fields(BackboneConfig)]
+    names = _config_names()
     report = CheckpointReport(
         path=path,
         num_parameters=sum(t.numel() for t in encoder.values()),
@@ -111,7 +111,7 @@ def _read_config(path: Path, raw: Mapping[str, Any]) -> BackboneConfig:
     for key, value in _FIXED.items():
         if raw.get(key, value) != value:
             raise CheckpointError(f'{path}: {key} = {raw[key]} is not supported, only {value} is')
-    known = {field.name for field in fields(BackboneConfig)}
+    known = _config_names()
     values = {**_PUBLISHED_DEFAULTS, **{k: v for k, v in raw.items() if k in known}}
     if isinstance(values['order'], str):
         values['order'] = (values['order'],)
@@ -120,6 +120,11 @@ def _read_config(path: Path, raw: Mapping[str, Any]) -> BackboneConfig:
         return BackboneConfig(**values)
     except (ConfigError, TypeError) as err:
         raise CheckpointError(f'{path}: its configuration is not valid: {err}') from err
+
+
+def _config_names() -> list[str]:
+    names = (field.name for field in fields(BackboneConfig))
+    return [name for name in names if name not in (*_FIXED, *_WITHOUT_EFFECT)]
 
 
 def _check_tensors(

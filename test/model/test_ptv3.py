@@ -243,13 +243,16 @@ def test_plan_of_other_points_is_refused(tiny_model, random_points):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'enc_depths': (1, 1)}, 'enc_depths must have one value per stage'),
+        ({'enc_depths': (1, 1)}, 'enc_depths must have one value for each of 5 stages'),
         ({'stride': (2,)}, 'stride must have one value less'),
         ({'stride': (2, 2, 3, 2)}, 'powers of two'),
         ({'order': ('z', 'spiral')}, 'order must name curves'),
         ({'order': ()}, 'order must name curves'),
         ({'enc_num_head': (3, 2, 2, 3, 4)}, 'enc_channels 16 do not divide into 3 heads'),
         ({'in_channels': 0}, 'must be positive'),
+        ({'enc_depths': (1, 0, 1, 1, 1)}, 'enc_depths must be positive'),
+        ({'enc_mode': False, 'dec_depths': (1,)}, 'dec_depths must have one .* 4 stages'),
+        ({'enc_mode': False, 'dec_num_head': (6, 6, 12, 31)}, 'dec_channels 384 do not divide'),
         ({'drop_path': 1.0}, 'drop_path'),
     ],
 )
