@@ -1,8 +1,17 @@
+import importlib.util
+
 import pytest
 import torch
 from torch.nn.functional import conv3d
 
-from concerto_ros.model.sparse_conv import SubMConv3d, find_neighbors
+from concerto_ros.errors import BackendUnavailable
+from concerto_ros.model.sparse_conv import (
+    SubMConv3d,
+    find_neighbors,
+    select_backend,
+    selection,
+    use_backend,
+)
 
 SIZE = 6
 
@@ -26,26 +35,148 @@ def gradients(y, *inputs):
     return torch.autograd.grad(y, inputs, torch.randn(y.shape, generator=generator).to(y))
 
 
-# 5 channels take the path of gathered chunks, 70 the path of one product per tap.
+HAS_SPCONV = importlib.util.find_spec('spconv') is not None
+BACKENDS = [('torch', 'cpu'), pytest.param(('torch', 'cuda'), marks=pytest.mark.gpu)]
+BACKENDS += [('spconv', 'cpu')]
+BACKENDS += [pytest.param(('spconv', 'cuda'), marks=pytest.mark.gpu)] if HAS_SPCONV else []
+
+
+@pytest.fixture(params=BACKENDS, ids=str)
+def backend(request, monkeypatch):
+    """Yield the function of a backend, and a device to compute on."""
+    name, device = request.param
+    if name == 'spconv' and not HAS_SPCONV:
+        pytest.skip('spconv is not installed: it is optional, see README.md')
+    if device == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('no CUDA device')
+    device = torch.device(device)
+    if (name, device.type) != ('spconv', 'cpu'):
+        yield select_backend(name, device).convolve, device
+        return
+    # It is refused on a CPU, but on one thread it computes the same there, which tests the layout.
+    from spconv.pytorch import ops
+
+    from concerto_ros.model.sparse_conv import spconv_backend
+
+    monkeypatch.setattr(ops, 'get_current_stream', lambda: 0)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield spconv_backend.convolve, device
+    torch.set_num_threads(num_threads)
+
+
+# On a CPU 5 channels take the path of gathered chunks, 70 the path of one product per tap.
 @pytest.mark.parametrize('in_channels', [5, 70])
-@pytest.mark.parametrize('out_channels', [3, 80])
 @pytest.mark.parametrize('kernel_size', [3, 5])
-@pytest.mark.parametrize('num_voxels', [1, 2, 90, SIZE**3])
-def test_equals_dense_convolution(in_channels, out_channels, kernel_size, num_voxels):
-    torch.manual_seed(0)
-    layer = SubMConv3d(in_channels, out_channels, kernel_size).double()
+@pytest.mark.parametrize('num_voxels', [0, 1, 2, 90, SIZE**3])
+def test_every_backend_equals_dense_convolution(backend, in_channels, kernel_size, num_voxels):
+    convolve, device = backend
+    layer = SubMConv3d(in_channels, 30, kernel_size).to(device)
+    layer.convolve = convolve
     torch.nn.init.normal_(layer.bias)
-    grid = voxels(num_voxels)
-    x = torch.randn(num_voxels, in_channels, dtype=torch.float64, requires_grad=True)
-    neighborhood = find_neighbors(grid + 7, torch.zeros(num_voxels).long(), kernel_size)
-    found = layer(x, neighborhood)
+    grid = voxels(num_voxels).to(device)
+    x = torch.randn(num_voxels, in_channels, device=device, requires_grad=True)
+    neighborhood = find_neighbors(grid + 7, torch.zeros_like(grid[:, 0]), kernel_size)
+    expected = dense_convolution(layer, x, grid)
+    inputs = (x, layer.weight, layer.bias)
+    references = gradients(expected, *inputs)
+    for _ in range(2):  # the second time with what the first one has prepared
+        found = layer(x, neighborhood)
+        torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
+        for ours, reference in zip(gradients(found, *inputs), references, strict=True):
+            torch.testing.assert_close(ours, reference, atol=1e-4, rtol=1e-4)
+
+
+def test_no_backend_lets_clouds_touch(backend):
+    convolve, device = backend
+    grid = torch.cat([voxels(90), voxels(80, seed=1)]).to(device)
+    batch = torch.tensor([0] * 90 + [2] * 80, device=device)  # the cloud between is empty
+    layer = SubMConv3d(5, 30).to(device)
+    layer.convolve = convolve
+    x = torch.randn(len(grid), 5, device=device)
+    found = layer(x, find_neighbors(grid, batch))
+    for part in (batch == 0, batch == 2):
+        torch.testing.assert_close(
+            found[part], dense_convolution(layer, x[part], grid[part]), atol=2e-5, rtol=2e-5
+        )
+
+
+@pytest.mark.parametrize('in_channels', [5, 70])
+def test_exact_in_double(device, in_channels):
+    layer = SubMConv3d(in_channels, 80).double().to(device)
+    grid = voxels(90).to(device)
+    x = torch.randn(90, in_channels, dtype=torch.float64, device=device, requires_grad=True)
+    found = layer(x, find_neighbors(grid, torch.zeros_like(grid[:, 0])))
     expected = dense_convolution(layer, x, grid)
     torch.testing.assert_close(found, expected)
-    inputs = (x, layer.weight, layer.bias)
     for ours, reference in zip(
-        gradients(found, *inputs), gradients(expected, *inputs), strict=True
+        gradients(found, x, layer.weight), gradients(expected, x, layer.weight), strict=True
     ):
         torch.testing.assert_close(ours, reference)
+
+
+# --- choice of the backend ---------------------------------------------------------------
+
+
+def test_auto_takes_torch_without_cuda_and_says_why():
+    backend = select_backend('auto', torch.device('cpu'))
+    assert backend.name == 'torch'
+    assert backend.notice.startswith('convolution by torch: spconv is for CUDA')
+
+
+def test_spconv_by_name_never_falls_back():
+    with pytest.raises(BackendUnavailable, match=r'not possible: spconv is for CUDA.*torch'):
+        select_backend('spconv', torch.device('cpu'))
+
+
+def test_a_name_that_is_no_backend():
+    with pytest.raises(BackendUnavailable, match='auto, torch, spconv, got "minkowski"'):
+        select_backend('minkowski', torch.device('cpu'))
+
+
+@pytest.mark.parametrize(
+    ('installed', 'expected'),
+    [
+        ({}, 'spconv is not installed: pip install spconv-cu126==2.3.8'),
+        ({'spconv': '2.3.8'}, 'the installed spconv 2.3.8 is built without CUDA: pip install'),
+        ({'spconv-cu120': '2.3.6'}, 'spconv-cu120 2.3.6 crashes with numpy 2.4.6 and torch 2.7.0'),
+        ({'spconv-cu118': '2.3.6'}, 'pip uninstall spconv-cu118, then pip install spconv-cu126'),
+        ({'spconv-cu121': '2.3.8'}, ''),
+        ({'spconv-cu126': '2.3.7'}, ''),
+    ],
+)
+def test_builds_that_cannot_work_are_refused_before_they_are_imported(
+    monkeypatch, installed, expected
+):
+    def version(name):
+        if name not in installed:
+            raise selection.importlib.metadata.PackageNotFoundError
+        return installed[name]
+
+    monkeypatch.setattr(selection.importlib.metadata, 'version', version)
+    monkeypatch.setattr(
+        selection.importlib.util, 'find_spec', lambda name: name if installed else None
+    )
+    monkeypatch.setattr(selection.np, '__version__', '2.4.6')
+    monkeypatch.setattr(selection.torch, '__version__', '2.7.0+cu128')
+    obstacle = selection._obstacle(torch.device('cuda'))
+    assert expected in obstacle if expected else obstacle == ''
+
+
+def test_the_old_build_is_allowed_with_what_it_was_made_for():
+    assert selection._crash('spconv-cu120', '2.3.6', '1.26.4', '2.2.1') == ''
+
+
+def test_one_call_sets_all_layers_of_a_network():
+    network = torch.nn.Sequential(SubMConv3d(2, 2), torch.nn.Sequential(SubMConv3d(2, 2)))
+    calls = []
+    backend = selection.Backend(
+        name='test', convolve=lambda x, *_: calls.append(1) or x, notice=''
+    )
+    use_backend(network, backend)
+    for layer in (network[0], network[1][0]):
+        layer(torch.zeros(0, 2), None)
+    assert len(calls) == 2
 
 
 def test_more_rows_than_a_chunk():
@@ -83,13 +214,6 @@ def test_clouds_do_not_touch():
     together = find_neighbors(grid, torch.tensor([0, 0])).table
     assert (apart != 2).sum() == 2
     assert (together != 2).sum() == 4
-
-
-def test_no_voxels():
-    layer = SubMConv3d(2, 3)
-    grid = torch.zeros(0, 3, dtype=torch.int64)
-    neighborhood = find_neighbors(grid, grid[:, 0])
-    assert layer(torch.zeros(0, 2), neighborhood).shape == (0, 3)
 
 
 def test_autocast_rounds_only_as_its_dtype_does():

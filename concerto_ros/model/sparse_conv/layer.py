@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from concerto_ros.model.sparse_conv.neighborhood import Neighborhood
+from concerto_ros.model.sparse_conv.selection import Backend, Convolution
 from concerto_ros.model.sparse_conv.torch_backend import convolve
 
 
@@ -13,13 +14,17 @@ class SubMConv3d(nn.Module):
     Attributes:
         weight: (O, k, k, k, I), axes 1..3 follow the grid's x, y, z.
         bias: (O,).
+        convolve: What computes it; see `use_backend`.
     """
+
+    convolve: Convolution
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
         super().__init__()
         k = kernel_size
         self.weight = nn.Parameter(torch.empty(out_channels, k, k, k, in_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.convolve = convolve
         nn.init.trunc_normal_(self.weight, std=0.02)
 
     def forward(self, x: Tensor, neighborhood: Neighborhood) -> Tensor:
@@ -28,4 +33,11 @@ class SubMConv3d(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
-        return convolve(x, weight, self.bias, neighborhood)
+        return self.convolve(x, weight, self.bias, neighborhood)
+
+
+def use_backend(network: nn.Module, backend: Backend) -> None:
+    """Have all convolutions of a network computed by one backend."""
+    for layer in network.modules():
+        if isinstance(layer, SubMConv3d):
+            layer.convolve = backend.convolve

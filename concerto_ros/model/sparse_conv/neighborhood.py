@@ -1,8 +1,9 @@
 """Which rows of a cloud are neighbours on the grid: the geometry of a convolution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,15 @@ class Neighborhood:
     Attributes:
         table: (N, T) int32, row of the neighbour under each tap of the kernel, N where there is
             none. Taps count along z fastest; with T = 27, tap 13 is the voxel itself.
+        grid_coord: (N, 3) int64, the voxels.
+        batch: (N,) int64, cloud of each; growing.
+        rulebooks: What backends derived from the above, by their names.
     """
 
     table: Tensor
+    grid_coord: Tensor
+    batch: Tensor
+    rulebooks: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def pairs(self) -> tuple[tuple[Tensor, Tensor], ...]:
@@ -47,7 +54,8 @@ def find_neighbors(
         max_dense_cells: Size of bounding box up to which a dense table is used.
     """
     if len(grid_coord) == 0:
-        return Neighborhood(grid_coord.new_zeros(0, kernel_size**3, dtype=torch.int32))
+        table = grid_coord.new_zeros(0, kernel_size**3, dtype=torch.int32)
+        return Neighborhood(table, grid_coord, batch)
     margin = kernel_size // 2
     low = grid_coord.amin(0) - margin
     size_x, size_y, size_z = (grid_coord.amax(0) + margin + 1 - low).tolist()
@@ -57,9 +65,9 @@ def find_neighbors(
     steps = [(dx * size_y + dy) * size_z + dz for dx, dy, dz in product(reach, reach, reach)]
     step = torch.tensor(steps, device=key.device)
     num_cells = (int(batch.amax()) + 1) * size_x * size_y * size_z
-    if num_cells <= max_dense_cells:
-        return Neighborhood(_look_up(key, step, num_cells))
-    return Neighborhood(_search(key, step))
+    is_small = num_cells <= max_dense_cells
+    table = _look_up(key, step, num_cells) if is_small else _search(key, step)
+    return Neighborhood(table, grid_coord, batch)
 
 
 def _look_up(key: Tensor, step: Tensor, num_cells: int) -> Tensor:

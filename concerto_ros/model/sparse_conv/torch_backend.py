@@ -8,8 +8,9 @@ from torch.autograd.function import once_differentiable
 
 from concerto_ros.model.sparse_conv.neighborhood import Neighborhood
 
-_NARROW = 64  # channels up to which gathering all taps at once beats one product per tap
-_CHUNK_ROWS = {'cpu': 512, 'cuda': 32768}  # gathered at a time: stays in cache, fills a GPU
+_NARROW = 64  # channels up to which, on a CPU, gathering all taps beats one product per tap
+_CHUNK_ROWS = 512  # gathered at a time on a CPU: stays in its cache
+_CHUNK_BYTES = 2**28  # likewise on other devices: fills them
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood) -> Tensor:
@@ -54,13 +55,18 @@ class _Convolution(torch.autograd.Function):
 
 def _gather_and_multiply(x: Tensor, weight: Tensor, neighborhood: Neighborhood) -> Tensor:
     """Return (N, O) from x (N, I) and weight (O, T, I)."""
-    if x.shape[1] > _NARROW:
+    if _is_per_tap(x):
         return _multiply_per_tap(x, weight, neighborhood)
     y = x.new_empty(len(x), weight.shape[0])
     matrix = weight.flatten(1).t()
     for rows, gathered in _gather_chunks(x, neighborhood.table):
         torch.mm(gathered, matrix, out=y[rows])
     return y
+
+
+def _is_per_tap(x: Tensor) -> bool:
+    """Tell whether each tap is a product of its own; on a GPU that costs launches and waiting."""
+    return x.device.type == 'cpu' and x.shape[1] > _NARROW
 
 
 def _multiply_per_tap(x: Tensor, weight: Tensor, neighborhood: Neighborhood) -> Tensor:
@@ -76,7 +82,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, neighborhood: Neighborhood) -> Ten
     """Return (O, T, I)."""
     num_taps = neighborhood.table.shape[1]
     gradient = x.new_zeros(grad.shape[1], num_taps, x.shape[1])
-    if x.shape[1] > _NARROW:
+    if _is_per_tap(x):
         for tap, (rows, neighbors) in enumerate(neighborhood.pairs):
             gradient[:, tap] = grad.index_select(0, rows).t() @ x.index_select(0, neighbors)
         return gradient
@@ -89,7 +95,8 @@ def _gather_chunks(x: Tensor, table: Tensor) -> Any:
     """Yield (slice of rows, (rows, T * I) features under all taps); the buffer is reused."""
     num_taps, channels = table.shape[1], x.shape[1]
     padded = torch.cat([x, x.new_zeros(1, channels)])  # row N stands for "no neighbour"
-    chunk = _CHUNK_ROWS.get(x.device.type, _CHUNK_ROWS['cpu'])
+    row_bytes = num_taps * channels * x.element_size()
+    chunk = _CHUNK_ROWS if x.device.type == 'cpu' else max(1, _CHUNK_BYTES // row_bytes)
     buffer = x.new_empty(min(chunk, len(x)) * num_taps, channels)
     for start in range(0, len(x), chunk):
         index = table[start : start + chunk].reshape(-1)

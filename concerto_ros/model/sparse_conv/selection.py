@@ -1,0 +1,124 @@
+"""Which function computes a convolution: chosen once, and said."""
+
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from concerto_ros.errors import BackendUnavailable
+from concerto_ros.model.sparse_conv import torch_backend
+from concerto_ros.model.sparse_conv.neighborhood import Neighborhood
+
+Convolution = Callable[[Tensor, Tensor, Tensor, Neighborhood], Tensor]
+
+NAMES = ('auto', 'torch', 'spconv')
+# Wheels of spconv: the name says for which CUDA each was built; the last one has no CUDA.
+_WHEELS = (
+    'spconv-cu126', 'spconv-cu124', 'spconv-cu121', 'spconv-cu120', 'spconv-cu118', 'spconv',
+)  # fmt: skip
+_CURE = 'pip install spconv-cu126==2.3.8 (or -cu124, -cu121, as old as the driver needs)'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """A way to compute convolutions.
+
+    Attributes:
+        name: 'torch' or 'spconv'.
+        convolve: The function, called as `torch_backend.convolve`.
+        notice: What was taken and why, one sentence for people.
+    """
+
+    name: str
+    convolve: Convolution
+    notice: str
+
+
+def select_backend(name: str, device: torch.device) -> Backend:
+    """Choose how convolutions are computed.
+
+    Args:
+        name: 'torch' runs everywhere. 'spconv' needs CUDA and its package, and is refused where
+            it is known to fail. 'auto' takes spconv where it can run, else torch.
+        device: Where the network runs.
+
+    Raises:
+        BackendUnavailable: There is no backend of this name, or spconv was asked for by name and
+            cannot run here; the message says what would help.
+    """
+    if name not in NAMES:
+        raise BackendUnavailable(f'a convolution is one of {", ".join(NAMES)}, got "{name}"')
+    if name == 'torch':
+        return _torch('as configured')
+    obstacle = _obstacle(device)
+    if not obstacle:
+        return _spconv('as configured' if name == 'spconv' else 'it is installed')
+    if name == 'spconv':
+        raise BackendUnavailable(
+            f'convolution by spconv is not possible: {obstacle}; or choose torch'
+        )
+    return _torch(obstacle)
+
+
+def _torch(reason: str) -> Backend:
+    return Backend(
+        name='torch', convolve=torch_backend.convolve, notice=f'convolution by torch: {reason}'
+    )
+
+
+def _spconv(reason: str) -> Backend:
+    from concerto_ros.model.sparse_conv import spconv_backend
+
+    return Backend(
+        name='spconv',
+        convolve=spconv_backend.convolve,
+        notice=f'convolution by spconv: {reason}',
+    )
+
+
+def _obstacle(device: torch.device) -> str:
+    """Say why spconv cannot run; empty if it can. Finds it out without importing spconv."""
+    if device.type != 'cuda':
+        return f'spconv is for CUDA, its results on a {device.type} are wrong with several threads'
+    if importlib.util.find_spec('spconv') is None:
+        return f'spconv is not installed: {_CURE}'
+    wheel, version = _installed_wheel()
+    if wheel == 'spconv':
+        return f'the installed spconv {version} is built without CUDA: {_CURE}'
+    return _crash(wheel, version, np.__version__, torch.__version__)
+
+
+def _crash(wheel: str, version: str, numpy_version: str, torch_version: str) -> str:
+    """Say why a build would end the process at the first convolution; empty if it would not.
+
+    Builds before 2.3.7 divide by zero in an interface to numpy that numpy 2 changed (SIGFPE,
+    issues 725 and 743 of traveller59/spconv); reported from torch 2.3 on.
+    """
+    is_old = _numbers(version) < (2, 3, 7)
+    is_new = _numbers(numpy_version) >= (2,) or _numbers(torch_version) >= (2, 3)
+    if not (is_old and is_new):
+        return ''
+    return (
+        f'{wheel} {version} crashes with numpy {numpy_version} and torch {torch_version}: '
+        f'pip uninstall {wheel}, then {_CURE}'
+    )
+
+
+def _installed_wheel() -> tuple[str, str]:
+    """Return name and version of the package that spconv came from."""
+    for wheel in _WHEELS:
+        try:
+            return wheel, importlib.metadata.version(wheel)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return 'spconv (built here)', '2.3.8'  # from source, as on a Jetson: only its run can tell
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version such as 2.13.0+cpu, without what follows the plus."""
+    return tuple(int(number) for number in re.findall(r'\d+', version.partition('+')[0]))
