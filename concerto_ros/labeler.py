@@ -11,7 +11,13 @@ from torch import Tensor
 from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.errors import CheckpointError, SearchError
 from concerto_ros.mapping import VoxelMap
-from concerto_ros.model import FeaturePyramid, PointBatch, PointTransformerV3, load_backbone
+from concerto_ros.model import (
+    FeaturePyramid,
+    PointBatch,
+    PointTransformerV3,
+    load_backbone,
+    prepare_map,
+)
 from concerto_ros.semantics import (
     ClassHead,
     OpenVocabulary,
@@ -23,8 +29,6 @@ from concerto_ros.semantics import (
 from concerto_ros.structures import UNKNOWN, Labels
 
 _SEMANTIC, _LANGUAGE = 0, 1  # columns of labels in the map
-_FLOOR_SHARE = 0.01  # of the voxels may lie below the floor, as outliers do
-_LATTICE = 16  # voxels; the coarsest cells keep their place when the window moves by this
 
 NO_WEIGHTS = (
     'no trained weights are loaded (parameter semantics.checkpoint is empty): the map is built, '
@@ -183,26 +187,18 @@ def _check_width(kind: str, path: str, weight: Tensor, backbone: PointTransforme
 
 
 def point_batch(voxel_map: VoxelMap, rows: Tensor) -> PointBatch:
-    """Make the network's input of rows of a map, as the published weights expect it.
-
-    Coordinates are metric, with x and y centred on the window and the floor at z = 0; colours are
-    in 0..1. The lattice keeps the map's origin modulo 16 voxels, so that a voxel falls into the
-    same coarse cells in every window (spec 2.1; the map's own lattice instead of one that starts
-    at the lowest point).
+    """Make the network's input of rows of a map; see `prepare_map`.
 
     Args:
         voxel_map: The map.
         rows: (M,) int64, at least one.
     """
-    grid_coord = voxel_map.grid_coord(rows)
-    grid_coord = grid_coord - grid_coord.amin(0) // _LATTICE * _LATTICE
-    coord = voxel_map.coord(rows)
-    center = (coord.amin(0) + coord.amax(0)) / 2
-    center[2] = coord[:, 2].kthvalue(1 + int(_FLOOR_SHARE * (len(rows) - 1))).values
-    coord = coord - center
-    feat = torch.cat([coord, voxel_map.color(rows) / 255, voxel_map.normal(rows)], dim=1)
-    offset = torch.tensor([len(rows)], device=coord.device)
-    return PointBatch(coord=coord, grid_coord=grid_coord, feat=feat, offset=offset)
+    return prepare_map(
+        voxel_map.grid_coord(rows),
+        voxel_map.coord(rows),
+        voxel_map.color(rows),
+        voxel_map.normal(rows),
+    )
 
 
 def _words(text: str) -> set[str]:

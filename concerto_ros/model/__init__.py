@@ -1,27 +1,49 @@
 """The Concerto backbone (Point Transformer V3) in plain PyTorch, and its checkpoints.
 
-model, report = load_backbone('concerto_base.pth')
+model, report = load_checkpoint('base', download=True)
 points = PointBatch(coord=coord, grid_coord=grid_coord, feat=feat, offset=offset)
 pyramid = model(points)                        # features per stage, each cell once
 logits = pyramid.linear(head_weight, head_bias)  # (N, L), any linear head
 """
 
-from concerto_ros.model.checkpoint import CheckpointReport, load_backbone, save_backbone
+from concerto_ros.model.checkpoint import (
+    CheckpointReport,
+    load_backbone,
+    load_checkpoint,
+    save_backbone,
+    save_checkpoint,
+)
 from concerto_ros.model.config import BackboneConfig
+from concerto_ros.model.input import (
+    INDOOR,
+    OUTDOOR,
+    PreparedCloud,
+    Recipe,
+    prepare_cloud,
+    prepare_map,
+)
 from concerto_ros.model.plan import Plan, make_plan
 from concerto_ros.model.point_batch import PointBatch
 from concerto_ros.model.ptv3 import PointTransformerV3
 from concerto_ros.model.pyramid import FeaturePyramid, PyramidLevel
 
 __all__ = [
+    'INDOOR',
+    'OUTDOOR',
     'BackboneConfig',
     'CheckpointReport',
     'FeaturePyramid',
     'Plan',
     'PointBatch',
     'PointTransformerV3',
+    'PreparedCloud',
     'PyramidLevel',
+    'Recipe',
     'load_backbone',
+    'load_checkpoint',
     'make_plan',
+    'prepare_cloud',
+    'prepare_map',
     'save_backbone',
+    'save_checkpoint',
 ]
