@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import invert
 
+_AROUND = 0.2  # edge of the cells in which normals are averaged [m]
+_AGREEMENT = 0.5  # length of a mean of unit vectors from which they are one surface
 _BACKGROUND = 247.0  # grey value behind the map
 _MAX_PAIRS = 1 << 22  # of a point and a pixel, expanded at once
 
@@ -114,7 +116,7 @@ def render_points(
     """
     to_camera = view.T_map_camera[:3, 3] - coord
     to_camera /= np.maximum(np.linalg.norm(to_camera, axis=1, keepdims=True), 1e-9)
-    front = ~((normal * to_camera).sum(axis=1) < -0.1)
+    front = ~((_steady(coord, normal) * to_camera).sum(axis=1) < -0.1)
     discs = _place(coord[front], radius, view.camera, view.T_map_camera)
     channels = [_diffuse(normal[front], view), *(c[front].T for c in colors)]
     blended = _blend(discs, np.vstack(channels).astype(np.float32), 2 * radius)
@@ -125,6 +127,19 @@ def render_points(
         image[~np.isfinite(depth)] = _BACKGROUND
         images.append(image.clip(0, 255).round().astype(np.uint8))
     return images
+
+
+def _steady(coord: NDArray[np.floating], normal: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the mean normal of the points around, where these agree, else the point's own.
+
+    Single normals are noisy, and dots of a near wall would hang in front of the room.
+    """
+    _, cell = np.unique(np.floor(coord / _AROUND).astype(np.int64), axis=0, return_inverse=True)
+    cell = cell.reshape(-1)
+    known = np.maximum(np.bincount(cell, weights=normal.any(axis=1)), 1)
+    mean = np.stack([np.bincount(cell, weights=axis) / known for axis in normal.T], axis=1)[cell]
+    agrees = np.linalg.norm(mean, axis=1) > _AGREEMENT
+    return np.where(agrees[:, None], mean, normal)
 
 
 def _looking_down(azimuth: float, elevation: float) -> NDArray[np.float64]:
