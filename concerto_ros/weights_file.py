@@ -5,17 +5,22 @@ import os
 import pickle
 import zipfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from concerto_ros.errors import CheckpointError
+from concerto_ros.published_weights import PUBLISHED, find_weights
 
 _TORCH_SUFFIXES = ('.pth', '.pt')
+_SUFFIXES = (*_TORCH_SUFFIXES, '.safetensors')
+_FOLDER_FILES = ('config.json', 'model.safetensors')
 # What torch.load and safe_open raise on files that are damaged or something else altogether.
 _DAMAGED = (
     SafetensorError,
@@ -33,39 +38,40 @@ _DAMAGED = (
 )
 
 
-def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Read a file of weights onto the CPU; no code in the file is run.
+def read_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read weights on the CPU; no code in the file is run.
 
     Args:
-        path: .pth holding {'config': dict, 'state_dict': dict of tensors}, or .safetensors with
-            the configuration as JSON under "config" in its metadata.
+        name_or_path: A published name (`PUBLISHED`) that was downloaded, or one of
+
+            - .pth holding {'config': dict, 'state_dict': dict of tensors}, a state of training
+              that holds 'state_dict' among other things, or only a dict of tensors;
+            - .safetensors with the configuration as JSON under "config" in its metadata;
+            - folder of config.json and model.safetensors, as `save_pretrained` writes it.
 
     Returns:
-        config: As stored.
-        tensors: By name.
+        config: As stored; empty if there is none.
+        tensors: By name. They may lie in the file, mapped into memory: copy what you keep.
 
     Raises:
         CheckpointError: The file is missing, damaged or of another format.
     """
-    path = Path(path)
-    if path.suffix not in (*_TORCH_SUFFIXES, '.safetensors'):
-        raise CheckpointError(f'{path}: weights must be a .pth or .safetensors file')
-    if not path.is_file():
-        raise CheckpointError(f'{path}: there is no such file; download the weights first')
-    try:
-        content = _read_torch(path) if path.suffix in _TORCH_SUFFIXES else _read_safetensors(path)
-    except _DAMAGED as err:
-        reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+    path = find_weights(name_or_path)
+    file = path / _FOLDER_FILES[1] if path.is_dir() else path
+    if file.suffix not in _SUFFIXES:
         raise CheckpointError(
-            f'{path}: cannot be read, so copy or download it again ({reason})'
-        ) from err
-    config, tensors = _sections(content)
-    if config is None or tensors is None:
-        found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(
-            f"{path}: expected a 'config' and a 'state_dict' of tensors, found {found}"
+            f'{path}: weights must be a .pth or .safetensors file, a folder of '
+            f'{" and ".join(_FOLDER_FILES)}, or one of the names {", ".join(PUBLISHED)}'
         )
-    return config, tensors
+    if not file.is_file():
+        raise CheckpointError(f'{file}: there is no such file; download the weights first')
+    try:
+        content = _read_torch(file) if file.suffix in _TORCH_SUFFIXES else _read_safetensors(file)
+        if path.is_dir() and (path / _FOLDER_FILES[0]).is_file():
+            content['config'] = json.loads((path / _FOLDER_FILES[0]).read_text(encoding='utf-8'))
+    except _DAMAGED as err:
+        raise _unreadable(path, err) from err
+    return _sections(path, content)
 
 
 def write_weights(
@@ -77,7 +83,7 @@ def write_weights(
         CheckpointError: The suffix is unknown, or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix not in (*_TORCH_SUFFIXES, '.safetensors'):
+    if path.suffix not in _SUFFIXES:
         raise CheckpointError(f'{path}: weights must be a .pth or .safetensors file')
     # Copies: a view would drag its whole storage into the file.
     owned = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
@@ -94,7 +100,23 @@ def write_weights(
 
 
 def _read_torch(path: Path) -> Any:
-    return torch.load(path, map_location='cpu', weights_only=True)
+    is_zip = zipfile.is_zipfile(path)  # else it is of the time before torch 1.6, or damaged
+    if is_zip:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the check sums
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f'wrong check sum of {damaged}')
+    with _numpy_numbers():
+        return torch.load(path, map_location='cpu', weights_only=True, mmap=is_zip)
+
+
+def _numpy_numbers() -> AbstractContextManager[None]:
+    """Admit numpy's numbers, the best metric for example, which states of training hold."""
+    if not hasattr(torch.serialization, 'safe_globals'):  # torch before 2.5
+        return nullcontext()
+    make: Any = np.float64(0).__reduce__()[0]
+    makers = [(make, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')]
+    types = [type(np.dtype(code)) for code in ('f4', 'f8', 'i8')]
+    return torch.serialization.safe_globals([*makers, np.dtype, *types])
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -106,12 +128,29 @@ def _read_safetensors(path: Path) -> Any:
     return content
 
 
-def _sections(content: Any) -> tuple[dict[str, Any] | None, dict[str, Tensor] | None]:
-    """Return configuration and tensors; None for what is absent or of another type."""
-    if not isinstance(content, dict):
-        return None, None
-    config, tensors = content.get('config'), content.get('state_dict')
+def _unreadable(path: Path, err: Exception) -> CheckpointError:
+    """Return one sentence for what torch says in a paragraph."""
+    lines = str(err).strip().splitlines() or [type(err).__name__]
+    reason = next((line for line in lines if 'WeightsUnpickler' in line), lines[0])
+    reason = reason.strip().split('. ')[0]
+    if 'Unsupported global' in reason:
+        return CheckpointError(
+            f'{path}: holds other things than tensors and numbers, which are not loaded because '
+            f'they could run code ({reason})'
+        )
+    return CheckpointError(f'{path}: cannot be read, so copy or download it again ({reason})')
+
+
+def _sections(path: Path, content: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return configuration and tensors of what was in a file."""
+    content = content if isinstance(content, dict) else {type(content).__name__: None}
+    tensors, config = content.get('state_dict', content), content.get('config', {})
     is_tensors = isinstance(tensors, dict) and all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
     )
-    return (config if isinstance(config, dict) else None), (tensors if is_tensors else None)
+    if not is_tensors or not tensors or not isinstance(config, dict):
+        found = sorted(map(str, content))[:5]
+        raise CheckpointError(
+            f"{path}: expected a 'state_dict' of tensors, with their 'config', found {found}"
+        )
+    return config, tensors

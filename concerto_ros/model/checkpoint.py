@@ -1,32 +1,24 @@
 """Checkpoints of the backbone: the published format, and our own, which is the same."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from concerto_ros.errors import CheckpointError, ConfigError
+from concerto_ros.errors import CheckpointError
+from concerto_ros.model.checkpoint_config import (
+    STEM,
+    imply_config,
+    missing_keys,
+    read_config,
+    unknown_keys,
+)
 from concerto_ros.model.config import BackboneConfig
 from concerto_ros.model.ptv3 import PointTransformerV3
+from concerto_ros.published_weights import LICENCE, PUBLISHED, download_weights, find_weights
 from concerto_ros.weights_file import read_weights, write_weights
-
-# What a key means when a published file leaves it out, where that differs from our defaults.
-_PUBLISHED_DEFAULTS: dict[str, Any] = {
-    'in_channels': 6, 'order': ('z', 'z-trans'), 'mask_token': False,
-}  # fmt: skip
-# Published keys with the one value that this network implements.
-_FIXED: dict[str, Any] = {
-    'qkv_bias': True, 'qk_scale': None, 'layer_scale': None, 'pre_norm': True, 'enable_rpe': False,
-}  # fmt: skip
-# Published keys that do not change the features of the encoder in eval mode.
-_WITHOUT_EFFECT = {
-    'attn_drop', 'proj_drop', 'shuffle_orders', 'enable_flash', 'upcast_attention',
-    'upcast_softmax', 'traceable', 'enc_mode', 'freeze_encoder', 'dec_depths', 'dec_channels',
-    'dec_num_head', 'dec_patch_size',
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,66 +27,86 @@ class CheckpointReport:
 
     Attributes:
         path: The file.
-        num_parameters: Numbers in the encoder.
+        num_parameters: Numbers in the network.
+        licence: Terms of use of published weights; empty for others.
+        has_config: The file holds a configuration; otherwise it was read off the tensors.
         unknown_config: Keys of the file's configuration that mean nothing to us.
         missing_config: Keys that the file leaves to their published default.
-        left_out: Tensors of a decoder, which is not built.
+        prefix: What the names of the network's tensors begin with in a state of training.
+        left_out: Tensors beside the network.
     """
 
     path: Path
     num_parameters: int
+    licence: str = ''
+    has_config: bool = True
     unknown_config: tuple[str, ...] = ()
     missing_config: tuple[str, ...] = ()
+    prefix: str = ''
     left_out: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f'{self.path.name}: {self.num_parameters / 1e6:.1f} M parameters']
+        if not self.has_config:
+            parts.append(
+                'the file holds no configuration: took it from the tensors, with curves, strides '
+                'and patch sizes as published'
+            )
         if self.unknown_config:
             parts.append(f'ignored unknown configuration {", ".join(self.unknown_config)}')
         if self.missing_config:
             parts.append(f'took the published default for {", ".join(self.missing_config)}')
         if self.left_out:
-            parts.append(f'left out {len(self.left_out)} tensors of the decoder')
+            parts.append(f'took {self.prefix}*, left out {len(self.left_out)} other tensors')
+        if self.licence:
+            parts.append(self.licence)
         return '; '.join(parts)
 
 
-def load_backbone(path: str | Path) -> tuple[PointTransformerV3, CheckpointReport]:
-    """Load an encoder for inference: in eval mode, on the CPU, without gradients.
+def load_checkpoint(
+    name_or_path: str | Path, *, download: bool = False
+) -> tuple[PointTransformerV3, CheckpointReport]:
+    """Load a backbone for inference: in eval mode, on the CPU, without gradients.
 
     Args:
-        path: .pth or .safetensors, published or from `save_backbone`; see `read_weights`.
+        name_or_path: A published name such as 'base', or what `read_weights` takes: published
+            files, those of `save_checkpoint`, states of training (the student is taken).
+        download: Download a published name that is not on this machine.
 
     Returns:
-        model: Weights as in the file.
-        report: What was assumed or left out; print it.
+        model: Weights as in the file, float32.
+        report: What was assumed or left out, and the licence; print it.
 
     Raises:
         CheckpointError: The file is missing or damaged, or its configuration or tensors do not
             fit; the message lists the differences.
     """
-    path = Path(path)
+    if download and name_or_path in PUBLISHED:
+        download_weights(str(name_or_path))
+    path = find_weights(name_or_path)
     raw, tensors = read_weights(path)
-    config = _read_config(path, raw)
-    encoder = {name: t for name, t in tensors.items() if not name.startswith('dec.')}
-    with torch.device('meta'):
-        model = PointTransformerV3(config)
-    _check_tensors(path, model.state_dict(), encoder)
-    if damaged := [name for name, t in encoder.items() if not t.isfinite().all()]:
-        raise CheckpointError(f'{path}: numbers are not finite in {_first(damaged)}')
-    model.load_state_dict({k: t.float() for k, t in encoder.items()}, assign=True)
-    names = _config_names()
+    prefix = _prefix(path, tensors)
+    own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    try:
+        config = read_config(raw or imply_config(own))
+    except CheckpointError as err:
+        raise CheckpointError(f'{path}: {err}') from err
+    model = _build(path, config, own)
     report = CheckpointReport(
         path=path,
-        num_parameters=sum(t.numel() for t in encoder.values()),
-        unknown_config=tuple(k for k in raw if k not in (*names, *_FIXED, *_WITHOUT_EFFECT)),
-        missing_config=tuple(name for name in names if name not in raw),
-        left_out=tuple(name for name in tensors if name not in encoder),
+        num_parameters=sum(t.numel() for t in own.values()),
+        licence=LICENCE if name_or_path in PUBLISHED else '',
+        has_config=bool(raw),
+        unknown_config=unknown_keys(raw),
+        missing_config=missing_keys(raw, config) if raw else (),
+        prefix=prefix,
+        left_out=tuple(name for name in tensors if not name.startswith(prefix)),
     )
-    return model.eval().requires_grad_(False), report
+    return model, report
 
 
-def save_backbone(model: PointTransformerV3, path: str | Path) -> None:
-    """Save an encoder in the published format.
+def save_checkpoint(model: PointTransformerV3, path: str | Path) -> None:
+    """Save a backbone in the published format.
 
     Args:
         model: Any device and dtype.
@@ -104,27 +116,34 @@ def save_backbone(model: PointTransformerV3, path: str | Path) -> None:
         CheckpointError: The suffix is unknown, or the file cannot be written.
     """
     config = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(model.config).items()}
-    write_weights(path, {**config, 'enc_mode': True}, model.state_dict())
+    write_weights(path, config, model.state_dict())
 
 
-def _read_config(path: Path, raw: Mapping[str, Any]) -> BackboneConfig:
-    for key, value in _FIXED.items():
-        if raw.get(key, value) != value:
-            raise CheckpointError(f'{path}: {key} = {raw[key]} is not supported, only {value} is')
-    known = _config_names()
-    values = {**_PUBLISHED_DEFAULTS, **{k: v for k, v in raw.items() if k in known}}
-    if isinstance(values['order'], str):
-        values['order'] = (values['order'],)
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    try:
-        return BackboneConfig(**values)
-    except (ConfigError, TypeError) as err:
-        raise CheckpointError(f'{path}: its configuration is not valid: {err}') from err
+def _prefix(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Return what stands before the published names; that of the student if there are several."""
+    prefixes = [name.removesuffix(STEM) for name in tensors if name.endswith(STEM)]
+    prefixes = [p for p in prefixes if 'student' in p] or prefixes
+    if len(prefixes) == 1:
+        return prefixes[0]
+    if not prefixes:
+        raise CheckpointError(
+            f'{path}: is no Concerto backbone, which holds {STEM}; found {_first(list(tensors))}'
+        )
+    raise CheckpointError(f'{path}: holds several backbones: {_first(prefixes)}')
 
 
-def _config_names() -> list[str]:
-    names = (field.name for field in fields(BackboneConfig))
-    return [name for name in names if name not in (*_FIXED, *_WITHOUT_EFFECT)]
+def _build(
+    path: Path, config: BackboneConfig, tensors: Mapping[str, Tensor]
+) -> PointTransformerV3:
+    with torch.device('meta'):
+        model = PointTransformerV3(config)
+    _check_tensors(path, model.state_dict(), tensors)
+    # Copies, because tensors that lie in a file change with it.
+    own = {name: t.to(torch.float32, copy=True) for name, t in tensors.items()}
+    if damaged := [name for name, t in own.items() if not t.isfinite().all()]:
+        raise CheckpointError(f'{path}: numbers are not finite in {_first(damaged)}')
+    model.load_state_dict(own, assign=True)
+    return model.eval().requires_grad_(False)
 
 
 def _check_tensors(
@@ -148,3 +167,6 @@ def _check_tensors(
 
 def _first(names: list[str], num_shown: int = 5) -> str:
     return ', '.join(names[:num_shown]) + (', ...' if len(names) > num_shown else '')
+
+
+load_backbone, save_backbone = load_checkpoint, save_checkpoint

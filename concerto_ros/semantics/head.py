@@ -63,8 +63,8 @@ class ClassHead:
         try:
             names, vocabulary = _names(config, len(tensors[_BIAS]))
             return cls(
-                weight=tensors[_WEIGHT].float(),
-                bias=tensors[_BIAS].float(),
+                weight=tensors[_WEIGHT].to(torch.float32, copy=True),
+                bias=tensors[_BIAS].to(torch.float32, copy=True),
                 names=names,
                 vocabulary=vocabulary,
             )

@@ -64,8 +64,8 @@ class Translator:
             )
         try:
             return cls(
-                weight=tensors['weight'].float(),
-                bias=tensors['bias'].float(),
+                weight=tensors['weight'].to(torch.float32, copy=True),
+                bias=tensors['bias'].to(torch.float32, copy=True),
                 text_encoder=str(config['text_encoder']),
                 logit_scale=float(config.get('logit_scale', 100.0)),
             )
