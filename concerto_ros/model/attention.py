@@ -1,140 +1,76 @@
-"""Attention inside windows of consecutive rows along a space-filling curve."""
+"""The attention layer: rows attend to the rows of their window."""
 
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Windows:
-    """The windows of one stage along one order of its rows.
-
-    Slots are the rows of all windows one after the other: first windows of `size` rows, then
-    those of clouds that are shorter than a window, each filled up to `short_size` rows.
-
-    Attributes:
-        gather: (P,) int64, row of the cloud in each slot.
-        slot: (N,) int64, slot that holds the result of each row of the cloud.
-        size: Slots of a full window.
-        num_full: Full windows.
-        short_size: Slots of a short window; 0 if there are none.
-        short_mask: (W, 1, 1, short_size) bool, slots that count as keys; None: all.
-    """
-
-    gather: Tensor
-    slot: Tensor
-    size: int
-    num_full: int
-    short_size: int
-    short_mask: Tensor | None
-
-    def along(self, order: Tensor) -> 'Windows':
-        """Return these windows over rows taken in another order, (N,) int64 row of each place."""
-        place = torch.empty_like(order)
-        place[order] = torch.arange(len(order), device=order.device)
-        return Windows(
-            gather=order[self.gather],
-            slot=self.slot[place],
-            size=self.size,
-            num_full=self.num_full,
-            short_size=self.short_size,
-            short_mask=self.short_mask,
-        )
-
-
-def make_windows(counts: list[int], size: int, device: torch.device) -> Windows:
-    """Cut clouds into windows along the order of their rows.
-
-    A cloud of at most `size` rows is one window. A longer one is cut every `size` rows; where
-    it does not divide, the last window holds the last `size` rows, and only those that no other
-    window holds take their result from it.
-
-    Args:
-        counts: Rows of each cloud.
-        size: Rows of a window.
-        device: Where the result lives.
-    """
-    full = [_cut(start, n, size) for start, n in _spans(counts) if n >= size]
-    num_full = sum(len(rows) for rows, _ in full)
-    short = [(start, n) for start, n in _spans(counts) if 0 < n < size]
-    short_size = max((n for _, n in short), default=0)
-    within = torch.arange(short_size)
-    gather = [rows.flatten() for rows, _ in full]
-    gather += [start + within.clamp(max=n - 1) for start, n in short]
-    slot = torch.empty(sum(counts), dtype=torch.int64)
-    first = 0
-    for rows, places in full:
-        slot[rows[0, 0] : rows[-1, -1] + 1] = first + places
-        first += rows.numel()
-    for start, n in short:
-        slot[start : start + n] = torch.arange(first, first + n)
-        first += short_size
-    lengths = torch.tensor([n for _, n in short], dtype=torch.int64)
-    mask = within < lengths[:, None, None, None]
-    return Windows(
-        gather=(torch.cat(gather) if gather else slot).to(device),
-        slot=slot.to(device),
-        size=size,
-        num_full=num_full,
-        short_size=short_size,
-        short_mask=None if mask.all() else mask.to(device),
-    )
-
-
-def _spans(counts: list[int]) -> list[tuple[int, int]]:
-    """Return (first row, number of rows) of each cloud."""
-    spans, start = [], 0
-    for n in counts:
-        spans.append((start, n))
-        start += n
-    return spans
-
-
-def _cut(start: int, n: int, size: int) -> tuple[Tensor, Tensor]:
-    """Return the (W, size) rows of each window, and the (n,) slot of each row, from 0."""
-    num_windows = -(-n // size)
-    begins = (torch.arange(num_windows) * size).clamp(max=n - size)
-    places = torch.arange(n)
-    places[(num_windows - 1) * size :] += num_windows * size - n  # the tail of the last window
-    return start + begins[:, None] + torch.arange(size), places
+from concerto_ros.model.attention_backend import Attend, AttentionBackend, attend_sdpa
+from concerto_ros.model.windows import Windows
 
 
 class SerializedAttention(nn.Module):
-    """Multi-head attention in which every row attends to the rows of its window."""
+    """Multi-head attention in which every row attends to the rows of its window.
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    Attributes:
+        attend: What computes it; see `use_attention`.
+    """
+
+    attend: Attend
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        *,
+        qkv_bias: bool = True,
+        rpe_patch_size: int | None = None,
+    ) -> None:
+        """Relative positions count if `rpe_patch_size`, the rows of a window, is given."""
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(channels, 3 * channels)
+        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
         self.proj = nn.Linear(channels, channels)
+        self.rpe = None if rpe_patch_size is None else RelativePosition(rpe_patch_size, num_heads)
+        self.attend = attend_sdpa
 
-    def forward(self, x: Tensor, windows: Windows) -> Tensor:
-        """Return (N, C) from (N, C).
-
-        On a CPU scores are computed in float32 also under autocast: it is as fast and exact.
-        """
+    def forward(self, x: Tensor, windows: Windows, grid_coord: Tensor) -> Tensor:
+        """Return (N, C) from (N, C) and the (N, 3) cells of the rows."""
         qkv = self.qkv(x.index_select(0, windows.gather))
-        num_slots = windows.num_full * windows.size
-        results = []
-        if num_slots:
-            results.append(self._attend(qkv[:num_slots], windows.size, None))
-        if windows.short_size:
-            results.append(self._attend(qkv[num_slots:], windows.short_size, windows.short_mask))
-        if results:
-            found = results[0] if len(results) == 1 else torch.cat(results)
-            x = found.index_select(0, windows.slot)
-        x = self.proj(x)
+        bias = None
+        if self.rpe is not None:
+            bias = partial(_bias, self.rpe, grid_coord, windows.gather)
+        heads = (len(qkv), 3, self.num_heads, x.shape[1] // self.num_heads)
+        y = self.attend(qkv.view(heads), windows, bias)
+        x = self.proj(y.flatten(1).index_select(0, windows.slot))
         return x
 
-    def _attend(self, qkv: Tensor, size: int, key_mask: Tensor | None) -> Tensor:
-        """Return (P, C) from (P, 3C), P a multiple of `size`."""
-        channels = qkv.shape[1] // 3
-        heads = (-1, size, 3, self.num_heads, channels // self.num_heads)
-        q, k, v = qkv.view(heads).permute(2, 0, 3, 1, 4)  # each (W, H, size, D)
-        with torch.autocast(qkv.device.type, enabled=False):
-            if qkv.device.type == 'cpu' and qkv.dtype in (torch.float16, torch.bfloat16):
-                q, k, v = q.float(), k.float(), v.float()
-            y = functional.scaled_dot_product_attention(q, k, v, attn_mask=key_mask)
-        return y.transpose(1, 2).reshape(-1, channels).to(qkv.dtype)
+
+def _bias(rpe: 'RelativePosition', grid_coord: Tensor, gather: Tensor, slots: Tensor) -> Tensor:
+    score: Tensor = rpe(grid_coord[gather[slots]])
+    return score
+
+
+class RelativePosition(nn.Module):
+    """A learned score for each distance along each axis, in cells of the stage."""
+
+    def __init__(self, patch_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.bound = int((4 * patch_size) ** (1 / 3) * 2)
+        self.rpe_table = nn.Parameter(torch.empty(3 * (2 * self.bound + 1), num_heads))
+        nn.init.trunc_normal_(self.rpe_table, std=0.02)
+
+    def forward(self, grid_coord: Tensor) -> Tensor:
+        """Return the (W, H, S, S) score of query by key from (W, S, 3) cells."""
+        distance = grid_coord[:, :, None] - grid_coord[:, None]
+        place = distance.clamp(-self.bound, self.bound) + self.bound
+        x, y, z = self.rpe_table.chunk(3)
+        score: Tensor = x[place[..., 0]] + y[place[..., 1]] + z[place[..., 2]]
+        return score.permute(0, 3, 1, 2)
+
+
+def use_attention(network: nn.Module, backend: AttentionBackend) -> None:
+    """Have all attention of a network computed by one backend."""
+    for layer in network.modules():
+        if isinstance(layer, SerializedAttention):
+            layer.attend = backend.attend

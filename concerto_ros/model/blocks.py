@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor, nn
 
-from concerto_ros.model.attention import SerializedAttention, Windows
+from concerto_ros.errors import ConcertoError
+from concerto_ros.model.attention import SerializedAttention
+from concerto_ros.model.config import BackboneConfig
 from concerto_ros.model.plan import StagePlan
 from concerto_ros.model.segment_ops import segment_max
-from concerto_ros.model.sparse_conv import Neighborhood, SubMConv3d
+from concerto_ros.model.sparse_conv import SubMConv3d
+from concerto_ros.model.windows import Windows
 
 _MLP_ROWS = 2048  # per step on a CPU: the four times wider hidden features stay in its cache
 
@@ -41,27 +44,65 @@ class DropPath(nn.Module):
         return x * x.new_empty(len(x), 1).bernoulli_(keep).div_(keep)
 
 
+class LayerScale(nn.Module):
+    """A learned gain for each channel."""
+
+    def __init__(self, channels: int, initial: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((channels,), initial))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, C) from (N, C)."""
+        return x * self.gamma
+
+
 class Block(nn.Module):
     """Positional encoding by convolution, attention, MLP; each added to its input."""
 
-    def __init__(self, channels: int, num_heads: int, mlp_ratio: float, drop_path: float) -> None:
+    def __init__(
+        self,
+        config: BackboneConfig,
+        channels: int,
+        num_heads: int,
+        patch_size: int,
+        drop_path: float,
+    ) -> None:
         super().__init__()
+        self.pre_norm = config.pre_norm
         self.cpe = nn.ModuleList(
             [SubMConv3d(channels, channels), nn.Linear(channels, channels), nn.LayerNorm(channels)]
         )
         self.norm1 = nn.Sequential(nn.LayerNorm(channels))
-        self.attn = SerializedAttention(channels, num_heads)
+        self.ls1 = _layer_scale(config, channels)
+        self.attn = SerializedAttention(
+            channels,
+            num_heads,
+            qkv_bias=config.qkv_bias,
+            rpe_patch_size=patch_size if config.enable_rpe else None,
+        )
         self.norm2 = nn.Sequential(nn.LayerNorm(channels))
-        self.mlp = nn.Sequential(MLP(channels, int(channels * mlp_ratio)))
+        self.ls2 = _layer_scale(config, channels)
+        self.mlp = nn.Sequential(MLP(channels, int(channels * config.mlp_ratio)))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, neighborhood: Neighborhood, windows: Windows) -> Tensor:
+    def forward(self, x: Tensor, plan: StagePlan, windows: Windows) -> Tensor:
         """Return (V, C) from (V, C)."""
         conv, linear, norm = self.cpe
-        x = x + norm(linear(conv(x, neighborhood)))
-        x = x + self.drop_path(self.attn(self.norm1(x), windows))
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        grid_coord = plan.cells.grid_coord
+        x = x + norm(linear(conv(x, plan.neighborhood)))
+        if self.pre_norm:
+            x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), windows, grid_coord)))
+            x = x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+        else:
+            x = self.norm1(x + self.drop_path(self.ls1(self.attn(x, windows, grid_coord))))
+            x = self.norm2(x + self.drop_path(self.ls2(self.mlp(x))))
         return x
+
+
+def _layer_scale(config: BackboneConfig, channels: int) -> nn.Sequential:
+    if config.layer_scale is None:
+        return nn.Sequential()
+    return nn.Sequential(LayerScale(channels, config.layer_scale))
 
 
 class Embedding(nn.Module):
@@ -83,7 +124,7 @@ class Embedding(nn.Module):
         if mask is None:
             return x
         if self.mask_token is None:
-            raise ValueError('a mask needs a network with a mask token')
+            raise ConcertoError('a mask needs a network with a mask token: set mask_token')
         return torch.where(mask[:, None], self.mask_token.to(x.dtype), x)
 
 
@@ -103,21 +144,62 @@ class GridPooling(nn.Module):
         return x
 
 
-class Stage(nn.Module):
+class GridUnpooling(nn.Module):
+    """Adds projected features of coarser cells to those of their members."""
+
+    def __init__(self, in_channels: int, skip_channels: int, channels: int) -> None:
+        super().__init__()
+        self.proj = _projection(in_channels, channels)
+        self.proj_skip = _projection(skip_channels, channels)
+
+    def forward(self, x: Tensor, skip: Tensor, inverse: Tensor) -> Tensor:
+        """Return (V', C) from the coarser (V, I) features and the finer (V', S) ones."""
+        x = self.proj_skip(skip) + self.proj(x)[inverse]
+        return x
+
+
+def _projection(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(in_channels, channels), nn.LayerNorm(channels), nn.GELU())
+
+
+class _Blocks(nn.Module):
+    """A row of blocks."""
+
+    def _add_blocks(self, blocks: list[Block]) -> None:
+        self.num_blocks = len(blocks)
+        for i, block in enumerate(blocks):
+            self.add_module(f'block{i}', block)
+
+    def _run_blocks(self, x: Tensor, plan: StagePlan) -> Tensor:
+        for i in range(self.num_blocks):
+            windows = plan.windows[i % len(plan.windows)]
+            x = self.get_submodule(f'block{i}')(x, plan, windows)
+        return x
+
+
+class EncoderStage(_Blocks):
     """Pooling, if the stage is not the first, and a row of blocks."""
 
     def __init__(self, down: GridPooling | None, blocks: list[Block]) -> None:
         super().__init__()
         self.down = down
-        self.num_blocks = len(blocks)
-        for i, block in enumerate(blocks):
-            self.add_module(f'block{i}', block)
+        self._add_blocks(blocks)
 
     def forward(self, x: Tensor, plan: StagePlan) -> Tensor:
         """Return (V, C) from the features of the stage before."""
         if self.down is not None:
             x = self.down(x, plan.cells.inverse, len(plan.cells))
-        for i in range(self.num_blocks):
-            windows = plan.windows[i % len(plan.windows)]
-            x = self.get_submodule(f'block{i}')(x, plan.neighborhood, windows)
-        return x
+        return self._run_blocks(x, plan)
+
+
+class DecoderStage(_Blocks):
+    """Unpooling and a row of blocks, along the curves and windows of the encoder's stage."""
+
+    def __init__(self, up: GridUnpooling, blocks: list[Block]) -> None:
+        super().__init__()
+        self.up = up
+        self._add_blocks(blocks)
+
+    def forward(self, x: Tensor, skip: Tensor, inverse: Tensor, plan: StagePlan) -> Tensor:
+        """Return (V', C) from the coarser (V, I) features and the encoder's (V', S) ones."""
+        return self._run_blocks(self.up(x, skip, inverse), plan)

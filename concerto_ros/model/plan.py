@@ -6,15 +6,16 @@ of equal leading bits, already in order, and neighbours in space are mostly neig
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
 
 from concerto_ros.errors import ConcertoError
-from concerto_ros.model.attention import Windows, make_windows
 from concerto_ros.model.config import BackboneConfig
 from concerto_ros.model.serialization import MAX_DEPTH, curve_code, curve_depth, z_order_code
 from concerto_ros.model.sparse_conv import Neighborhood, find_neighbors
+from concerto_ros.model.windows import Windows, make_windows
 
 _CODE_BITS = 3 * MAX_DEPTH  # the number of the cloud stands above the code in a sort key
 
@@ -85,9 +86,10 @@ def make_plan(
     *,
     depth: int | Sequence[int] | None = None,
     permutations: Sequence[Sequence[int]] | None = None,
-    patch_sizes: Sequence[int] | None = None,
+    reference: bool = False,
+    generator: torch.Generator | None = None,
 ) -> Plan:
-    """Prepare the geometry of a forward pass; the same input always gives the same plan.
+    """Prepare the geometry of a forward pass; by default the same input gives the same plan.
 
     Args:
         grid_coord: (N, 3) int64, voxel of each point, as in `PointBatch`.
@@ -97,27 +99,31 @@ def make_plan(
             one less per halving after it: give it to keep features steady while a map grows.
             Or one number per stage. By default each cloud has the depth its own extent needs.
         permutations: For each stage the order in which blocks take the curves of the config;
-            the identity by default. The published network draws them at random in each pass.
-        patch_sizes: Rows of a window per stage instead of those of the config.
+            by default they take them as listed.
+        reference: Do as the published network where nothing else is given: the clouds of a
+            batch share the depth of the largest, and permutations are drawn at random.
+        generator: Of these random numbers, on the CPU; by default the global one, as published.
 
     Raises:
-        ConcertoError: A cell does not fit into the given depth.
+        ConcertoError: A cell does not fit into the given depth, or `depth` or `permutations`
+            do not fit the stages.
     """
     num_clouds = len(offset)
     shifts = [stride.bit_length() - 1 for stride in config.stride]
     depths = _stage_depths(depth, shifts)
-    sizes = config.enc_patch_size if patch_sizes is None else patch_sizes
-    identity = range(len(config.order))
+    if permutations is None:
+        permutations = draw_permutations(config, generator) if reference else None
+    turns = _check_permutations(permutations, config)
     cells = _sort_voxels(grid_coord, offset)
     stages = []
-    for stage, num_blocks in enumerate(config.enc_depths):
+    for stage, num_orders in enumerate(_orders_in_use(config)):
         if stage:
             cells = _pool(cells, shifts[stage - 1])
-        levels = _levels_of_cells(cells, num_clouds, depths[stage])
-        turn = identity if permutations is None else permutations[stage]
-        orders = tuple(_order_along(config.order[i], cells, levels) for i in turn[:num_blocks])
+        levels = _levels_of_cells(cells, num_clouds, depths[stage], shared=reference)
+        turn = turns[stage][:num_orders]
+        orders = tuple(_order_along(config.order[i], cells, levels) for i in turn)
         counts = cells.batch.bincount(minlength=num_clouds).tolist()
-        windows = make_windows(counts, sizes[stage], grid_coord.device)
+        windows = make_windows(counts, _window_size(config, stage, counts), grid_coord.device)
         stages.append(
             StagePlan(
                 cells=cells,
@@ -127,6 +133,50 @@ def make_plan(
             )
         )
     return Plan(stages=tuple(stages), num_clouds=num_clouds)
+
+
+def draw_permutations(
+    config: BackboneConfig, generator: torch.Generator | None = None
+) -> list[list[int]]:
+    """Draw the order of curves of each stage, in the sequence of the published network.
+
+    Args:
+        config: Without its `shuffle_orders` the first stage keeps its order and draws nothing;
+            later stages draw in any case.
+        generator: On the CPU; by default the global one, as published.
+    """
+    num_curves = len(config.order)
+    permutations = [list(range(num_curves))] if not config.shuffle_orders else []
+    while len(permutations) < config.num_stages:
+        permutations.append(torch.randperm(num_curves, generator=generator).tolist())
+    return permutations
+
+
+def _check_permutations(
+    permutations: Sequence[Sequence[int]] | None, config: BackboneConfig
+) -> Sequence[Sequence[int]]:
+    identity = list(range(len(config.order)))
+    if permutations is None:
+        return [identity] * config.num_stages
+    is_valid = all(sorted(permutation) == identity for permutation in permutations)
+    if not is_valid or len(permutations) != config.num_stages:
+        raise ConcertoError(
+            f'permutations must order the numbers {identity} for each of {config.num_stages} '
+            f'stages, got {permutations}'
+        )
+    return permutations
+
+
+def _orders_in_use(config: BackboneConfig) -> list[int]:
+    """Return how many curves the blocks of each stage ask for."""
+    decoder = () if config.enc_mode else config.dec_depths
+    depths = zip_longest(config.enc_depths, decoder, fillvalue=0)
+    return [min(max(both), len(config.order)) for both in depths]
+
+
+def _window_size(config: BackboneConfig, stage: int, counts: list[int]) -> int:
+    size = config.enc_patch_size[stage]
+    return size if config.enable_flash else min([size, *filter(None, counts)])
 
 
 def _sort_voxels(grid_coord: Tensor, offset: Tensor) -> Cells:
@@ -158,16 +208,27 @@ def _take(key: Tensor, code_bits: int, inverse: Tensor, grid: Tensor, batch: Ten
 def _stage_depths(
     depth: int | Sequence[int] | None, shifts: Sequence[int]
 ) -> Sequence[int] | list[None]:
+    num_stages = len(shifts) + 1
     if depth is None:
-        return [None] * (len(shifts) + 1)
+        return [None] * num_stages
     if isinstance(depth, int):
-        return [depth - sum(shifts[:stage]) for stage in range(len(shifts) + 1)]
+        return [depth - sum(shifts[:stage]) for stage in range(num_stages)]
+    if len(depth) != num_stages:
+        raise ConcertoError(f'depth must be one number for each of {num_stages} stages: {depth}')
     return depth
 
 
-def _levels_of_cells(cells: Cells, num_clouds: int, depth: int | None) -> int | Tensor:
-    """Return the given depth if the cells fit, else the (V,) depth that each cloud needs."""
+def _levels_of_cells(
+    cells: Cells, num_clouds: int, depth: int | None, shared: bool
+) -> int | Tensor:
+    """Return the given depth if the cells fit, else that which the extent of the cloud needs.
+
+    Returns:
+        A number, or (V,) int64 where clouds differ.
+    """
     extent = cells.grid_coord.amax(1)
+    if depth is None and shared:
+        return int(curve_depth(extent.amax())) if len(extent) else 1
     if depth is None:
         largest = extent.new_zeros(num_clouds).scatter_reduce(0, cells.batch, extent, 'amax')
         return curve_depth(largest)[cells.batch]

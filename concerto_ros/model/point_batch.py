@@ -8,10 +8,12 @@ from torch import Tensor
 from concerto_ros.errors import ConcertoError
 from concerto_ros.model.serialization import MAX_DEPTH
 
+_MAX_CLOUDS = 2 ** (63 - 3 * MAX_DEPTH)  # their numbers stand above the code in a sort key
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointBatch:
-    """Clouds with one row per voxel, one after the other.
+    """Clouds with one row per voxel, one after the other; a cloud may be empty.
 
     Rows of one cloud that share a voxel are averaged and get the same feature.
 
@@ -33,11 +35,11 @@ class PointBatch:
     offset: Tensor
 
     def __post_init__(self) -> None:
+        _check('coord', self.coord, ('N', 3), torch.float32)
         n = len(self.coord)
-        _check('coord', self.coord, (n, 3), torch.float32)
         _check('grid_coord', self.grid_coord, (n, 3), torch.int64)
-        _check('feat', self.feat, (n, self.feat.shape[-1]), torch.float32)
-        _check('offset', self.offset, (len(self.offset),), torch.int64)
+        _check('feat', self.feat, (n, 'C'), torch.float32)
+        _check('offset', self.offset, ('B',), torch.int64)
         devices = {t.device for t in (self.coord, self.grid_coord, self.feat, self.offset)}
         if len(devices) > 1:
             raise ConcertoError(f'tensors must be on one device, found {devices}')
@@ -49,6 +51,8 @@ class PointBatch:
             raise ConcertoError(
                 f'offset must hold growing row counts that end at N = {len(self)}, got {ends[1:]}'
             )
+        if len(ends) > _MAX_CLOUDS + 1:
+            raise ConcertoError(f'at most {_MAX_CLOUDS} clouds fit, got {len(ends) - 1}')
         if len(self) == 0:
             return
         lowest, highest = (int(v) for v in self.grid_coord.aminmax())
@@ -59,6 +63,8 @@ class PointBatch:
             )
         if not self.feat.isfinite().all():
             raise ConcertoError('feat holds NaN or infinity: put zero where a value is unknown')
+        if not self.coord.isfinite().all():
+            raise ConcertoError('coord holds NaN or infinity: leave out points without a place')
 
     @property
     def batch(self) -> Tensor:
@@ -80,8 +86,14 @@ class PointBatch:
         return len(self.coord)
 
 
-def _check(name: str, value: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if value.shape != shape or value.dtype != dtype:
+def _check(name: str, value: Tensor, shape: tuple[int | str, ...], dtype: torch.dtype) -> None:
+    """Refuse another dtype or shape; a letter stands for any length."""
+    fits = value.ndim == len(shape) and all(
+        isinstance(expected, str) or expected == found
+        for expected, found in zip(shape, value.shape, strict=True)
+    )
+    if not fits or value.dtype != dtype:
+        wanted = ', '.join(str(length) for length in shape)
         raise ConcertoError(
-            f'{name} must be {shape} {dtype}, got {tuple(value.shape)} {value.dtype}'
+            f'{name} must be ({wanted}) {dtype}, got {tuple(value.shape)} {value.dtype}'
         )

@@ -34,9 +34,11 @@ class FeaturePyramid:
     Attributes:
         levels: Finest first; the rows of level 0 are the points in the order they were given,
             those of other levels are cells in z-order.
+        decoded: (N, D) float, what the decoder made of them for each point; None: no decoder.
     """
 
     levels: tuple[PyramidLevel, ...]
+    decoded: Tensor | None = None
 
     @property
     def num_points(self) -> int:

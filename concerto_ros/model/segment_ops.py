@@ -1,5 +1,6 @@
 """Reductions of rows that belong to the same segment."""
 
+import torch
 from torch import Tensor
 
 
@@ -20,10 +21,15 @@ def segment_max(x: Tensor, segment: Tensor, num_segments: int) -> Tensor:
 def segment_mean(x: Tensor, segment: Tensor, num_segments: int) -> Tensor:
     """Return the (S, C) mean over the rows of each segment; every segment has a row.
 
+    Sums are kept in double precision, so that the order of rows does not show.
+
     Args:
         x: (N, C) float.
         segment: (N,) int64 in 0..S-1.
         num_segments: S.
     """
-    total = x.new_zeros(num_segments, x.shape[1]).index_add(0, segment, x)
-    return total / segment.bincount(minlength=num_segments)[:, None]
+    if num_segments == len(segment):
+        return x.new_empty(x.shape).index_copy(0, segment, x)
+    total = x.new_zeros(num_segments, x.shape[1], dtype=torch.float64)
+    total = total.index_add(0, segment, x.double())
+    return (total / segment.bincount(minlength=num_segments)[:, None]).to(x.dtype)

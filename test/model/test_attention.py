@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from concerto_ros.model.attention import SerializedAttention, make_windows
+from concerto_ros.model.attention import SerializedAttention
+from concerto_ros.model.windows import make_windows
 
 
 def attended_rows(windows, num_rows):
@@ -61,7 +62,7 @@ def test_attention_equals_softmax_over_the_rows_of_the_window(counts):
         or [torch.zeros(0, dtype=torch.int64)]
     )
     windows = make_windows(counts, 4, 'cpu')
-    found = layer(x, windows.along(order))
+    found = layer(x, windows.along(order), torch.zeros(len(x), 3))
     q, k, v = layer.qkv(x[order]).view(-1, 3, 3, 4).unbind(1)
     expected = torch.zeros_like(x)
     for place, keys in enumerate(attended_rows(windows, sum(counts))):
@@ -74,7 +75,8 @@ def test_autocast_keeps_scores_in_single_precision():
     torch.manual_seed(0)
     layer = SerializedAttention(channels=32, num_heads=2)
     x, windows = torch.randn(40, 32), make_windows([40], 16, 'cpu')
+    cells = torch.zeros(40, 3)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        half = layer(x, windows)
+        half = layer(x, windows, cells)
     assert half.dtype == torch.bfloat16
-    torch.testing.assert_close(half.float(), layer(x, windows), atol=0.02, rtol=0.05)
+    torch.testing.assert_close(half.float(), layer(x, windows, cells), atol=0.02, rtol=0.05)

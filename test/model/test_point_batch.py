@@ -36,18 +36,18 @@ def test_nothing_is_a_valid_batch():
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'coord': torch.zeros(3, 2)}, r'coord must be \(3, 3\)'),
+        ({'coord': torch.zeros(3, 2)}, r'coord must be \(N, 3\)'),
         ({'coord': torch.zeros(3, 3).double()}, 'coord must be .* torch.float32, got .*float64'),
         ({'grid_coord': torch.zeros(2, 3, dtype=torch.int64)}, r'grid_coord must be \(3, 3\)'),
         ({'grid_coord': torch.zeros(3, 3).int()}, 'torch.int64, got .* torch.int32'),
         ({'grid_coord': torch.full((3, 3), -1)}, r'in 0..65534, found -1..-1: subtract'),
         ({'grid_coord': torch.full((3, 3), 65535)}, r'found 65535..65535'),
-        ({'feat': torch.zeros(2, 9)}, r'feat must be \(3, 9\)'),
+        ({'feat': torch.zeros(2, 9)}, r'feat must be \(3, C\)'),
         ({'feat': torch.full((3, 9), float('nan'))}, 'feat holds NaN'),
         ({'offset': torch.tensor([1, 2])}, 'end at N = 3, got'),
         ({'offset': torch.tensor([2, 1, 3])}, 'growing row counts'),
         ({'offset': torch.tensor([-1, 3])}, 'growing row counts'),
-        ({'offset': torch.tensor([[3]])}, r'offset must be \(1,\)'),
+        ({'offset': torch.tensor([[3]])}, r'offset must be \(B\)'),
         ({'feat': torch.zeros(3, 9, device='meta')}, 'on one device'),
     ],
 )

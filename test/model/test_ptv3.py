@@ -164,7 +164,7 @@ def test_mask_hides_features_but_not_places(tiny_model, random_points):
 
 
 def test_mask_needs_a_mask_token(tiny_model, random_points):
-    with pytest.raises(ValueError, match='a network with a mask token'):
+    with pytest.raises(ConcertoError, match='a network with a mask token'):
         tiny_model(mask_token=False)(random_points(), mask=torch.ones(300, dtype=torch.bool))
 
 

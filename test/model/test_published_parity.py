@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from concerto_ros.model import PointBatch, load_backbone, make_plan
-from concerto_ros.model.attention import make_windows
 from concerto_ros.model.serialization import CURVES, curve_code, z_order_code
 from concerto_ros.model.sparse_conv import find_neighbors
 from concerto_ros.model.sparse_conv.torch_backend import convolve
+from concerto_ros.model.windows import make_windows
 
 SHARED = Path(__file__).resolve().parents[2].parent / 'shared' / 'fixtures'
 NAMED = [Path(p) for p in os.environ.get('CONCERTO_PARITY_FIXTURES', '').split(os.pathsep) if p]
@@ -63,7 +63,6 @@ class Case:
             self.model.config,
             depth=[int(self[f'out/l{level}/depth']) for level in range(self.num_levels)],
             permutations=self.permutations(),
-            patch_sizes=[self.patch_size(level) for level in range(self.num_levels)],
         )
 
     def __getitem__(self, key):
