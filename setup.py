@@ -34,10 +34,16 @@ setup(
         'tqdm',
     ],
     extras_require={
-        # sparse convolution on CUDA; the name carries the CUDA version it was built for
-        'spconv': ["spconv-cu120; python_version < '3.12'"],
-        'spconv124': ['spconv-cu124'],
-        'spconv126': ['spconv-cu126'],
+        # Sparse convolution on CUDA, x86-64 only; the name carries the oldest CUDA of the driver.
+        # cu120 ended before Python 3.12, and crashes with numpy 2.
+        'spconv-cu120': [
+            "spconv-cu120; python_version < '3.12'",
+            "numpy<2; python_version < '3.12'",
+        ],
+        'spconv-cu121': ['spconv-cu121>=2.3.8'],
+        'spconv-cu124': ['spconv-cu124>=2.3.8'],
+        'spconv-cu126': ['spconv-cu126>=2.3.8'],
+        'flash_attn': ['flash-attn'],
         'open_clip': ['open_clip_torch'],
         'test': ['pytest'],
         'transformations': ['transforms3d'],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,10 @@ from concerto_ros.model import (
     load_backbone,
     prepare_map,
 )
+from concerto_ros.model.attention import use_attention
+from concerto_ros.model.attention_backend import select_attention
+from concerto_ros.model.precision import DTYPES, precision
+from concerto_ros.model.sparse_conv import select_backend, use_backend
 from concerto_ros.semantics import (
     ClassHead,
     OpenVocabulary,
@@ -28,6 +33,7 @@ from concerto_ros.semantics import (
 )
 from concerto_ros.structures import UNKNOWN, Labels
 
+_Linear = TypeVar('_Linear', ClassHead, Translator)
 _SEMANTIC, _LANGUAGE = 0, 1  # columns of labels in the map
 
 NO_WEIGHTS = (
@@ -43,13 +49,14 @@ class Labeler:
         notices: Sentences for people: what is loaded, or that nothing is.
 
     Args:
-        config: Which weights to load.
+        config: Which weights to load, and how to compute.
         device: Where the network runs.
 
     Raises:
         CheckpointError: A file of weights is missing, damaged, or does not fit the others.
         ConfigError: The text encoder is named in a way that is not understood.
-        BackendUnavailable: The text encoder's package or weights are missing.
+        BackendUnavailable: The text encoder's package or weights are missing, or what is to
+            compute convolutions or attention cannot run on the device.
         SearchError: The vocabulary holds a name that the text encoder does not know.
     """
 
@@ -98,11 +105,13 @@ class Labeler:
         Args:
             voxel_map: The map.
             rows: (M,) int64, a window without holes.
-            config: Least confidence of a label.
+            config: Precision, and least confidence of a label.
         """
         if self._backbone is None:
             return
-        pyramid: FeaturePyramid = self._backbone(point_batch(voxel_map, rows).to(self._device))
+        points = point_batch(voxel_map, rows).to(self._device)
+        with precision(config.precision, self._device):
+            pyramid = _in_single(self._backbone(points))
         if self._head is not None:
             label, confidence = self._head.predict(pyramid)
             label = torch.where(confidence >= config.min_confidence, label.int(), UNKNOWN)
@@ -156,17 +165,24 @@ class Labeler:
 
     def _load(self, config: SemanticsConfig) -> None:
         backbone, report = load_backbone(config.checkpoint)
+        convolution = select_backend(config.convolution, self._device)
+        dtype = DTYPES[config.precision]
+        attention = select_attention(config.attention, self._device, dtype)
+        use_backend(backbone, convolution)
+        use_attention(backbone, attention)
         self._backbone = backbone.to(self._device)
-        self.notices = (str(report),)
+        self.notices = (str(report), convolution.notice, attention.notice)
         if config.head:
-            self._head = ClassHead.load(config.head)
-            _check_width('head', config.head, self._head.weight, backbone)
+            head = ClassHead.load(config.head)
+            _check_width('head', config.head, head.weight, backbone)
+            self._head = _on_device(head, self._device)
         if config.translator:
             self._load_language(config, backbone)
 
     def _load_language(self, config: SemanticsConfig, backbone: PointTransformerV3) -> None:
         translator = Translator.load(config.translator)
         _check_width('translator', config.translator, translator.weight, backbone)
+        translator = _on_device(translator, self._device)
         encoder = load_text_encoder(config.text_encoder or translator.text_encoder)
         names = [name.strip() for name in config.vocabulary.split(',') if name.strip()]
         if not names and self._head is not None:
@@ -184,6 +200,19 @@ def _check_width(kind: str, path: str, weight: Tensor, backbone: PointTransforme
             f'{path} was made for features of {weight.shape[1]} channels, this backbone has '
             f'{width}: use a {kind} that was trained on it'
         )
+
+
+def _on_device(linear: _Linear, device: torch.device) -> _Linear:
+    """Move the weights of a head or translator, so that they are not copied for every window."""
+    return dataclasses.replace(
+        linear, weight=linear.weight.to(device), bias=linear.bias.to(device)
+    )
+
+
+def _in_single(pyramid: FeaturePyramid) -> FeaturePyramid:
+    """Return features as float32, so that nothing that reads them rounds once more."""
+    levels = (dataclasses.replace(level, feat=level.feat.float()) for level in pyramid.levels)
+    return FeaturePyramid(tuple(levels))
 
 
 def point_batch(voxel_map: VoxelMap, rows: Tensor) -> PointBatch:

@@ -125,6 +125,28 @@ def test_labels_are_what_the_network_says_of_the_same_voxels(frames, weights):
     assert pipeline.language_labels.names == ('unknown', 'wall', 'chair', 'lamp')
 
 
+@pytest.mark.parametrize('precision', ['bf16', 'fp16'])
+def test_half_precision_hardly_changes_what_is_certain(frames, weights, precision):
+    exact = mapped(frames, weights)
+    rounded = mapped(frames, {**weights, 'semantics.precision': precision})
+    exact.update_semantics()
+    rounded.update_semantics()
+    ours, reference = rounded.cloud(), exact.cloud()
+    np.testing.assert_allclose(ours.confidence, reference.confidence, atol=0.1)
+    assert not np.array_equal(ours.confidence, reference.confidence)
+    assert (ours.label == reference.label).mean() > 0.95
+
+
+def test_what_computes_is_chosen_by_name_or_said(weights):
+    notices = mapped([], weights).notices
+    assert 'convolution by torch: spconv is for CUDA' in notices[1]
+    assert 'attention by sdpa: flash_attn is for CUDA' in notices[2]
+    with pytest.raises(BackendUnavailable, match='convolution by spconv is not possible'):
+        mapped([], {**weights, 'semantics.convolution': 'spconv'})
+    with pytest.raises(BackendUnavailable, match='attention by flash is not possible'):
+        mapped([], {**weights, 'semantics.attention': 'flash'})
+
+
 def test_search_finds_the_voxels_that_score_high(frames, weights):
     pipeline = mapped(frames, {**weights, 'search.min_points': 5})
     pipeline.update_semantics()

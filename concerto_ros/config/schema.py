@@ -104,6 +104,18 @@ class SemanticsConfig:
     vocabulary: str = param(
         '', 'Names for the language labels, separated by commas; empty: those of the head.'
     )
+    precision: Literal['fp32', 'bf16', 'fp16'] = param(
+        'fp32',
+        'Arithmetic of the network; bf16 is faster where the processor has it, fp16 is for CUDA.',
+    )
+    convolution: Literal['auto', 'torch', 'spconv'] = param(
+        'auto', 'What computes convolutions; auto: spconv where it is installed and can run.'
+    )
+    attention: Literal['auto', 'sdpa', 'flash'] = param(
+        'auto',
+        'What computes attention: PyTorch, or the package flash_attn in half precision; auto: '
+        'flash where it can run, unless precision is fp32.',
+    )
     min_confidence: float = param(
         0.0, 'A label with less confidence is unknown.', ge=0.0, le=1.0, live=True
     )

@@ -24,6 +24,7 @@ from concerto_ros.model.input import (
 )
 from concerto_ros.model.plan import Plan, make_plan
 from concerto_ros.model.point_batch import PointBatch
+from concerto_ros.model.precision import precision
 from concerto_ros.model.ptv3 import PointTransformerV3
 from concerto_ros.model.pyramid import FeaturePyramid, PyramidLevel
 
@@ -42,6 +43,7 @@ __all__ = [
     'load_backbone',
     'load_checkpoint',
     'make_plan',
+    'precision',
     'prepare_cloud',
     'prepare_map',
     'save_backbone',

@@ -139,7 +139,7 @@ def test_a_name_that_is_no_backend():
     [
         ({}, 'spconv is not installed: pip install spconv-cu126==2.3.8'),
         ({'spconv': '2.3.8'}, 'the installed spconv 2.3.8 is built without CUDA: pip install'),
-        ({'spconv-cu120': '2.3.6'}, 'spconv-cu120 2.3.6 crashes with numpy 2.4.6 and torch 2.7.0'),
+        ({'spconv-cu120': '2.3.6'}, 'spconv-cu120 2.3.6: it crashes with numpy 2.4.6; pip'),
         ({'spconv-cu118': '2.3.6'}, 'pip uninstall spconv-cu118, then pip install spconv-cu126'),
         ({'spconv-cu121': '2.3.8'}, ''),
         ({'spconv-cu126': '2.3.7'}, ''),
@@ -158,13 +158,34 @@ def test_builds_that_cannot_work_are_refused_before_they_are_imported(
         selection.importlib.util, 'find_spec', lambda name: name if installed else None
     )
     monkeypatch.setattr(selection.np, '__version__', '2.4.6')
-    monkeypatch.setattr(selection.torch, '__version__', '2.7.0+cu128')
+    monkeypatch.setattr(selection, '_failure', lambda device: '')
     obstacle = selection._obstacle(torch.device('cuda'))
     assert expected in obstacle if expected else obstacle == ''
 
 
-def test_the_old_build_is_allowed_with_what_it_was_made_for():
-    assert selection._crash('spconv-cu120', '2.3.6', '1.26.4', '2.2.1') == ''
+@pytest.mark.parametrize(
+    ('code', 'expected'),
+    [
+        ('pass', ''),
+        ('import os, signal; os.kill(os.getpid(), signal.SIGFPE)', 'ends by SIGFPE'),
+        ('assert False, "wrong numbers"', 'fails with AssertionError: wrong numbers'),
+    ],
+)
+def test_a_build_that_ends_the_process_ends_another_one(monkeypatch, code, expected):
+    monkeypatch.setattr(selection, '_TRIAL', code)
+    selection._failure.cache_clear()
+    failure = selection._failure(torch.device('cpu'))
+    selection._failure.cache_clear()
+    assert expected in failure if expected else failure == ''
+
+
+def test_the_trial_runs_where_spconv_does():
+    selection._failure.cache_clear()
+    failure = selection._failure(torch.device('cpu'))
+    if HAS_SPCONV:
+        assert failure == ''
+    else:
+        assert failure.endswith("No module named 'spconv'")
 
 
 def test_one_call_sets_all_layers_of_a_network():

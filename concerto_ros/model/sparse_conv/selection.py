@@ -2,9 +2,14 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +27,16 @@ _WHEELS = (
     'spconv-cu126', 'spconv-cu124', 'spconv-cu121', 'spconv-cu120', 'spconv-cu118', 'spconv',
 )  # fmt: skip
 _CURE = 'pip install spconv-cu126==2.3.8 (or -cu124, -cu121, as old as the driver needs)'
+
+_TRIAL = """
+import torch
+from concerto_ros.model.sparse_conv import find_neighbors, spconv_backend
+x = torch.ones(2, 16, device='{device}')
+grid = torch.tensor([[0, 0, 0], [0, 0, 1]], device=x.device)
+weight = torch.ones(16, 3, 3, 3, 16, device=x.device)
+y = spconv_backend.convolve(x, weight, weight[:, 0, 0, 0, 0], find_neighbors(grid, grid[:, 0]))
+assert (y == 33).all(), 'wrong numbers'
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,23 +105,34 @@ def _obstacle(device: torch.device) -> str:
     wheel, version = _installed_wheel()
     if wheel == 'spconv':
         return f'the installed spconv {version} is built without CUDA: {_CURE}'
-    return _crash(wheel, version, np.__version__, torch.__version__)
+    if _numbers(version) < (2, 3, 7) and _numbers(np.__version__) >= (2,):
+        # SIGFPE in an interface to numpy that numpy 2 changed: issues 725, 743 of spconv
+        failure = f'it crashes with numpy {np.__version__}'
+    else:
+        failure = _failure(device)
+    return f'{wheel} {version}: {failure}; pip uninstall {wheel}, then {_CURE}' if failure else ''
 
 
-def _crash(wheel: str, version: str, numpy_version: str, torch_version: str) -> str:
-    """Say why a build would end the process at the first convolution; empty if it would not.
+@lru_cache(maxsize=8)
+def _failure(device: torch.device) -> str:
+    """Say how a first convolution ends, in a process of its own; empty if well.
 
-    Builds before 2.3.7 divide by zero in an interface to numpy that numpy 2 changed (SIGFPE,
-    issues 725 and 743 of traveller59/spconv); reported from torch 2.3 on.
+    Builds that do not fit torch, the driver or the GPU end the process instead of raising.
     """
-    is_old = _numbers(version) < (2, 3, 7)
-    is_new = _numbers(numpy_version) >= (2,) or _numbers(torch_version) >= (2, 3)
-    if not (is_old and is_new):
-        return ''
-    return (
-        f'{wheel} {version} crashes with numpy {numpy_version} and torch {torch_version}: '
-        f'pip uninstall {wheel}, then {_CURE}'
+    run = subprocess.run(
+        [sys.executable, '-c', _TRIAL.format(device=device)],
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
+    if run.returncode == 0:
+        return ''
+    if run.returncode < 0:
+        return f'a first convolution ends by {signal.Signals(-run.returncode).name}'
+    last_line = (run.stderr.strip() or 'no message').splitlines()[-1]
+    return f'a first convolution fails with {last_line}'
 
 
 def _installed_wheel() -> tuple[str, str]:
