@@ -4,24 +4,33 @@ Pairs NAME.npz and NAME.safetensors are taken from shared/fixtures beside the re
 every folder named by CONCERTO_PARITY_FIXTURES (separated as in PATH).
 """
 
+import importlib.util
 import json
 import os
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from concerto_ros.model import PointBatch, load_backbone, make_plan
+from concerto_ros.model import PointBatch, PointTransformerV3, make_plan
+from concerto_ros.model.attention import use_attention
+from concerto_ros.model.attention_backend import select_attention
+from concerto_ros.model.checkpoint_config import read_config
+from concerto_ros.model.plan import draw_permutations
 from concerto_ros.model.serialization import CURVES, curve_code, z_order_code
 from concerto_ros.model.sparse_conv import find_neighbors
 from concerto_ros.model.sparse_conv.torch_backend import convolve
-from concerto_ros.model.windows import make_windows
+from concerto_ros.weights_file import read_weights
 
 SHARED = Path(__file__).resolve().parents[2].parent / 'shared' / 'fixtures'
 NAMED = [Path(p) for p in os.environ.get('CONCERTO_PARITY_FIXTURES', '').split(os.pathsep) if p]
-CASES = sorted({p for folder in [SHARED, *NAMED] for p in folder.glob('*.safetensors')})
-UNITS = sorted({p for folder in [SHARED, *NAMED] for p in folder.glob('u_units.npz')})
+FOLDERS = [*NAMED, *([SHARED] if SHARED.is_dir() else [])]
+CASES = sorted({p.resolve() for folder in FOLDERS for p in folder.glob('*.safetensors')})
+NUMBERS = sorted({p.resolve() for folder in FOLDERS for p in folder.glob('*.npz')})
+UNITS = [path for path in NUMBERS if path.with_suffix('.safetensors') not in CASES]
 
 ABSENT = pytest.param(
     Path('absent'),
@@ -29,7 +38,8 @@ ABSENT = pytest.param(
 )
 
 TOLERANCE = 1e-5  # of the largest value; float32 against float64 differ by at most 1.4e-6
-HALF_TOLERANCE = 1e-2  # the flash branch rounds queries, keys and values to half precision
+HALF_TOLERANCE = 1e-3  # the flash branch rounds queries, keys and values to half precision
+DOUBLE_TOLERANCE = 1e-11
 
 
 def tensor(array):
@@ -39,6 +49,7 @@ def tensor(array):
 
 def relative_error(found, expected):
     """Largest difference in units of the largest value."""
+    assert found.shape == expected.shape
     return ((found.double() - expected.double()).abs().max() / expected.abs().max()).item()
 
 
@@ -47,9 +58,12 @@ class Case:
 
     def __init__(self, weights):
         self.numbers = np.load(weights.with_suffix('.npz'))
-        self.config = json.loads(bytes(self.numbers['meta']))['config']
-        self.num_levels = len(self.config['enc_channels'])
-        self.model, self.report = load_backbone(weights)
+        self.meta = json.loads(bytes(self.numbers['meta']))
+        self.config = read_config(self.meta['config'])
+        self.num_levels = self.config.num_stages
+        self.state = read_weights(weights)[1]
+        self.model = self.network()
+        self.tolerance = HALF_TOLERANCE if self.config.enable_flash else TOLERANCE
         self.mask = tensor(self.numbers['in/mask']) if 'in/mask' in self else None
         self.points = PointBatch(
             coord=self['in/coord'],
@@ -60,10 +74,15 @@ class Case:
         self.plan = make_plan(
             self.points.grid_coord,
             self.points.offset,
-            self.model.config,
+            self.config,
             depth=[int(self[f'out/l{level}/depth']) for level in range(self.num_levels)],
             permutations=self.permutations(),
         )
+
+    def network(self):
+        model = PointTransformerV3(self.config).eval().requires_grad_(False)
+        model.load_state_dict(self.state)
+        return model
 
     def __getitem__(self, key):
         return tensor(self.numbers[key])
@@ -73,23 +92,16 @@ class Case:
 
     def permutations(self):
         drawn = self['perms'].tolist() if 'perms' in self else []
-        fixed = [list(range(len(self.config['order'])))] * (self.num_levels - len(drawn))
+        fixed = [list(range(len(self.config.order)))] * (self.num_levels - len(drawn))
         return fixed + drawn
-
-    def counts(self, level):
-        num_clouds = len(self['in/offset'])
-        return self[f'out/l{level}/batch'].bincount(minlength=num_clouds).tolist()
-
-    def patch_size(self, level):
-        size = self.config['enc_patch_size'][level]
-        return size if self.config.get('enable_flash', True) else min(size, *self.counts(level))
 
     def row_of(self, level):
         """Our row of each published row."""
+        cells = self.plan.stages[level].cells
         keys = [
             torch.cat([batch[:, None], grid], dim=1).tolist()
             for batch, grid in (
-                (self.plan.stages[level].cells.batch, self.plan.stages[level].cells.grid_coord),
+                (cells.batch, cells.grid_coord),
                 (self[f'out/l{level}/batch'], self[f'out/l{level}/grid_coord']),
             )
         ]
@@ -98,39 +110,100 @@ class Case:
         return torch.tensor([row[tuple(key)] for key in keys[1]])
 
 
+def run(case, model):
+    """Return the pyramid, and what the parts of the network gave on the way, by their names."""
+    parts, hooks = {}, []
+
+    def remember(name, _module, _inputs, output):
+        parts[name] = output
+
+    names = ('embedding', *(n for n, _ in model.named_modules() if is_remembered(n)))
+    for name in names:
+        hook = model.get_submodule(name).register_forward_hook(partial(remember, name))
+        hooks.append(hook)
+    pyramid = model(case.points, plan=case.plan, mask=case.mask)
+    for hook in hooks:
+        hook.remove()
+    return pyramid, parts
+
+
+def is_remembered(name):
+    path = name.split('.')
+    return (path[:1] == ['dec'] and len(path) == 2) or (
+        path[:2] == ['enc', 'enc0'] and (path[3:] in ([], ['attn'])) and path[-1] != 'down'
+    )
+
+
 @pytest.fixture(scope='module', params=CASES or [ABSENT], ids=lambda path: path.stem)
 def case(request):
     return Case(request.param)
 
 
 @pytest.fixture(scope='module')
-def pyramid(case):
-    return case.model(case.points, plan=case.plan, mask=case.mask)
+def result(case):
+    return run(case, case.model)
 
 
-def test_every_folder_has_fixtures():
-    for folder in [*NAMED, *([SHARED] if SHARED.is_dir() else [])]:
-        pairs = [p for p in folder.glob('*.safetensors') if p.with_suffix('.npz').is_file()]
-        assert pairs, f'{folder} holds no pair of NAME.safetensors and NAME.npz'
+@pytest.fixture(scope='module')
+def pyramid(result):
+    return result[0]
 
 
-def test_features_of_every_level(case, pyramid):
-    tolerance = HALF_TOLERANCE if case.config.get('enable_flash', True) else TOLERANCE
-    # A decoder, which we do not have, rewrites the features of all levels but the coarsest.
-    first = 0 if case.config.get('enc_mode', False) else case.num_levels - 1
-    for level in range(first, case.num_levels):
-        found = pyramid.levels[level].feat
-        found = found[case.row_of(level)] if level else found
-        assert relative_error(found, case[f'out/l{level}/feat']) < tolerance, f'level {level}'
+@pytest.mark.parametrize('folder', FOLDERS or [ABSENT], ids=str)
+def test_every_folder_has_fixtures(folder):
+    pairs = [p for p in folder.glob('*.safetensors') if p.with_suffix('.npz').is_file()]
+    assert pairs, f'{folder} holds no pair of NAME.safetensors and NAME.npz'
+
+
+def assert_features(case, result, key, tolerance):
+    """Compare levels; where there is a decoder, a level may hold its feature or the encoder's."""
+    pyramid, parts = result
+    for level in range(case.num_levels):
+        found = [pyramid.levels[level].feat]
+        found = [found[0][case.row_of(level)] if level else found[0]]
+        if f'dec.dec{level}' in parts:
+            found.append(parts[f'dec.dec{level}'][case.row_of(level)])
+        expected = case[f'{key}/l{level}/feat']
+        errors = [relative_error(f, expected) for f in found if f.shape == expected.shape]
+        assert min(errors) < tolerance, f'level {level}'
+
+
+def test_features_of_every_level(case, result):
+    assert_features(case, result, 'out', case.tolerance)
+
+
+def test_features_in_double_precision(case):
+    if 'out64/l0/feat' not in case:
+        pytest.skip('this fixture has no numbers in double precision')
+    tolerance = HALF_TOLERANCE if case.config.enable_flash else DOUBLE_TOLERANCE
+    assert_features(case, run(case, case.network().double()), 'out64', tolerance)
+
+
+def test_decoded_feature(case, pyramid):
+    if 'out/dec_feat' not in case:
+        assert case.config.enc_mode
+        assert pyramid.decoded is None
+    else:
+        assert relative_error(pyramid.decoded, case['out/dec_feat']) < case.tolerance
 
 
 def test_upcast(case, pyramid):
-    if not case.config.get('enc_mode', False):
-        pytest.skip('this fixture has a decoder, which is not built')
-    tolerance = HALF_TOLERANCE if case.config.get('enable_flash', True) else TOLERANCE
-    found = pyramid.upcast(num_concats=2)
-    assert found.shape == case['out/upcast'].shape
-    assert relative_error(found, case['out/upcast']) < tolerance
+    if 'out/upcast' not in case:
+        pytest.skip('this fixture holds no feature carried up')
+    assert relative_error(pyramid.upcast(num_concats=2), case['out/upcast']) < case.tolerance
+
+
+def test_trace_of_the_first_stage(case, result):
+    _, parts = result
+    names = [name for name in case.numbers.files if name.startswith('trace/')]
+    for name in names:
+        _, key = name.split('/')
+        part = 'embedding' if key == 'embedding' else None
+        if part is None:
+            _, block, kind = key.split('_')
+            part = f'enc.enc0.block{block}' + ('.attn' if kind == 'attn' else '')
+        error = relative_error(parts[part][case.row_of(0)], case[name])
+        assert error < case.tolerance, name
 
 
 def test_codes_and_orders(case):
@@ -139,12 +212,27 @@ def test_codes_and_orders(case):
         depth = int(case[f'out/l{level}/depth'])
         row = case.row_of(level)
         for place, curve_index in enumerate(permutation):
-            curve = case.config['order'][curve_index]
+            curve = case.config.order[curve_index]
             code = (batch << (3 * depth)) | curve_code(curve, z_order_code(grid), depth)
             assert torch.equal(code, case[f'out/l{level}/code'][place]), (level, curve)
             if place < len(case.plan.stages[level].orders):
                 expected = row[case[f'out/l{level}/order'][place]]
                 assert torch.equal(case.plan.stages[level].orders[place], expected), (level, curve)
+
+
+def test_published_behaviour_given_its_random_numbers(case):
+    seed = case.meta['forward_seed']
+    generator = torch.Generator().manual_seed(seed)
+    assert draw_permutations(case.config, generator) == case.permutations()
+    place = case.points.grid_coord, case.points.offset, case.config
+    generator.manual_seed(seed)
+    ours = make_plan(*place, reference=True, generator=generator)
+    for stage, published in zip(ours.stages, case.plan.stages, strict=True):
+        for order, expected in zip(stage.orders, published.orders, strict=True):
+            assert torch.equal(order, expected)
+    torch.manual_seed(seed)
+    found = case.model(case.points, mask=case.mask, reference=True).upcast()
+    assert torch.equal(found, case.model(case.points, mask=case.mask, plan=case.plan).upcast())
 
 
 def test_default_depth_is_the_published_one_for_a_single_cloud(case):
@@ -153,7 +241,7 @@ def test_default_depth_is_the_published_one_for_a_single_cloud(case):
     plan = make_plan(
         case.points.grid_coord,
         case.points.offset,
-        case.model.config,
+        case.config,
         permutations=case.permutations(),
     )
     for ours, published in zip(plan.stages, case.plan.stages, strict=True):
@@ -166,44 +254,72 @@ def test_pooling_maps(case):
         fine, coarse = case.row_of(level - 1), case.row_of(level)
         found = case.plan.stages[level].cells.inverse[fine]
         assert torch.equal(found, coarse[case[f'out/l{level}/pooling_inverse']])
+        members = found.bincount(minlength=len(coarse))[coarse]
+        assert torch.equal(members.cumsum(0), case[f'out/l{level}/idx_ptr'][1:])
 
 
 def test_windows(case):
-    for level in range(case.num_levels):
-        if f'pad/l{level}/pad' not in case:
-            continue
-        counts, size = case.counts(level), int(case[f'pad/l{level}/patch_size'])
-        windows = make_windows(counts, size, 'cpu')
-        starts = case[f'pad/l{level}/cu_seqlens']
-        assert windows.num_full + (windows.slot.numel() > 0 and short_windows(counts, size)) == (
-            len(starts) - 1
-        )
-        for row, place in enumerate(case[f'pad/l{level}/unpad'].tolist()):
-            window = int(torch.searchsorted(starts, place, right=True)) - 1
-            published = case[f'pad/l{level}/pad'][int(starts[window]) : int(starts[window + 1])]
-            assert keys_of(windows, row) == sorted(published.tolist()), (level, row)
+    """Rows that share a window in the published network attend to the same rows in ours."""
+    levels = [level for level in range(case.num_levels) if f'pad/l{level}/pad' in case]
+    for level, place in chain.from_iterable(
+        ((level, p) for p in range(len(case.plan.stages[level].orders))) for level in levels
+    ):
+        windows, row = case.plan.stages[level].windows[place], case.row_of(level)
+        order = row[case[f'out/l{level}/order'][place]]
+        pad, unpad, starts = (case[f'pad/l{level}/{k}'] for k in ('pad', 'unpad', 'cu_seqlens'))
+        published_window = torch.searchsorted(starts, unpad, right=True) - 1
+        our_window = window_of(windows)[order]
+        pairs = set(zip(published_window.tolist(), our_window.tolist(), strict=True))
+        assert len(pairs) == len(starts) - 1
+        for published, ours in pairs:
+            keys = order[pad[int(starts[published]) : int(starts[published + 1])]]
+            assert torch.equal(keys_of(windows, ours).sort().values, keys.sort().values)
 
 
-def short_windows(counts, size):
-    return sum(0 < n < size for n in counts)
-
-
-def keys_of(windows, row):
-    """Rows that `row` attends to."""
-    slot = int(windows.slot[row])
+def window_of(windows):
+    """Window that holds the result of each row; short windows come last."""
     num_full_slots = windows.num_full * windows.size
-    if slot < num_full_slots:
-        first = slot // windows.size * windows.size
-        return sorted(windows.gather[first : first + windows.size].tolist())
-    window = (slot - num_full_slots) // windows.short_size
-    first = num_full_slots + window * windows.short_size
-    keys = windows.gather[first : first + windows.short_size]
-    if windows.short_mask is not None:
-        keys = keys[windows.short_mask[window].flatten()]
-    return sorted(keys.tolist())
+    short = (windows.slot - num_full_slots) // max(windows.short_size, 1) + windows.num_full
+    return torch.where(windows.slot < num_full_slots, windows.slot // windows.size, short)
 
 
-@pytest.fixture(scope='module', params=UNITS or [ABSENT], ids=lambda path: path.parent.name)
+def keys_of(windows, number):
+    """Rows that those of a window attend to."""
+    if number < windows.num_full:
+        return windows.gather[number * windows.size :][: windows.size]
+    number -= windows.num_full
+    first = windows.num_full * windows.size + number * windows.short_size
+    keys = windows.gather[first:][: windows.short_size]
+    return keys if windows.short_mask is None else keys[windows.short_mask[number].flatten()]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('attention', ['sdpa', 'flash'])
+def test_features_on_a_gpu(case, attention):
+    if not torch.cuda.is_available():
+        pytest.skip('no CUDA device, or torch is built without CUDA')
+    if attention == 'flash' and importlib.util.find_spec('flash_attn') is None:
+        pytest.skip('flash_attn is not installed: it is optional')
+    device, model = torch.device('cuda'), case.network().cuda()
+    if attention == 'flash' and case.config.enable_rpe:
+        pytest.skip('flash_attn knows no relative positions')
+    use_attention(model, select_attention(attention, device, torch.float32))
+    points = case.points.to(device)
+    plan = make_plan(
+        points.grid_coord,
+        points.offset,
+        case.config,
+        depth=[int(case[f'out/l{level}/depth']) for level in range(case.num_levels)],
+        permutations=case.permutations(),
+    )
+    mask = None if case.mask is None else case.mask.to(device)
+    found = model(points, plan=plan, mask=mask).upcast().cpu()
+    expected = case.model(case.points, plan=case.plan, mask=case.mask).upcast()
+    tolerance = HALF_TOLERANCE if attention == 'flash' else TOLERANCE
+    assert relative_error(found, expected) < tolerance
+
+
+@pytest.fixture(scope='module', params=UNITS or [ABSENT], ids=lambda path: path.stem)
 def units(request):
     return np.load(request.param)
 
