@@ -1,12 +1,15 @@
 """Downloads from a small hub on this machine, over real HTTP; nothing leaves the machine."""
 
+import contextlib
 import hashlib
 import re
+import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from concerto_ros.cli import main
 from concerto_ros.errors import CheckpointError
 from concerto_ros.published_weights import (
     LICENCE,
@@ -28,6 +31,7 @@ class Hub(ThreadingHTTPServer):
         self.content, self.stated = CONTENT, DIGEST
         self.ends_after = None  # bytes of an answer
         self.claims = None  # bytes
+        self.interrupts = False  # presses Ctrl-C after an answer
         self.has_ranges = self.has_length = True
         self.asked = []
 
@@ -60,7 +64,10 @@ class HubHandler(BaseHTTPRequestHandler):
         if self.server.has_length:
             self.send_header('Content-Length', (self.server.claims or len(content)) - start)
         self.end_headers()
-        self.wfile.write(content[start:][: self.server.ends_after])
+        with contextlib.suppress(ConnectionError):  # the client may hang up
+            self.wfile.write(content[start:][: self.server.ends_after])
+        if self.server.interrupts:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     def log_message(self, *args):
         pass
@@ -243,3 +250,37 @@ def test_a_cache_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
     with pytest.raises(CheckpointError, match=r'cannot be written .*XDG_CACHE_HOME'):
         download_weights('tiny')
+
+
+def test_the_command_tells_size_licence_and_hash(hub, cache, capsys, caplog):
+    assert main(['download', 'tiny']) == 0
+    said = capsys.readouterr().out
+    assert f'tiny: 19 MB from {hub.url}/Pointcept/Concerto/resolve/main/concerto_tiny.pth' in said
+    assert f'{cache}/concerto_tiny.pth  sha256 {DIGEST}' in said
+    assert LICENCE in caplog.text
+
+
+def test_the_command_ends_in_one_sentence(hub, cache, capsys):
+    assert main(['download', 'tiny', 'bass']) == 2
+    assert main(['download', 'small']) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if 'WARNING' not in line]
+    assert [line.split()[0] for line in errors] == ['concerto:', 'concerto:']
+    assert 'no published weights "bass"' in errors[0]
+    assert (cache / 'concerto_tiny.pth').is_file()
+
+
+def test_ctrl_c_keeps_what_came(hub, cache, capsys):
+    hub.ends_after, hub.interrupts = 3_000_000, True
+    assert main(['download', 'tiny']) == 130
+    assert 'concerto: interrupted; what came is kept' in capsys.readouterr().err
+    assert (cache / 'concerto_tiny.pth.part').stat().st_size <= 3_000_000
+    hub.ends_after, hub.interrupts = None, False
+    assert main(['download', 'tiny']) == 0
+    assert find_weights('tiny').read_bytes() == CONTENT
+
+
+def test_the_command_takes_no_option(hub, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        main(['download', 'tiny', '--fast'])
+    assert 'unknown option --fast' in capsys.readouterr().err
+    assert hub.asked == []

@@ -1,4 +1,4 @@
-"""The command line: `concerto map SOURCE -o DIR` maps a recording without ROS."""
+"""The command line: maps recordings without ROS, downloads and inspects weights."""
 
 import argparse
 import logging
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from concerto_ros import __version__
+from concerto_ros.cli.download_command import add_download_command
+from concerto_ros.cli.inspect_command import add_inspect_command
 from concerto_ros.cli.map_command import add_map_command
 from concerto_ros.errors import ConcertoError
 
@@ -22,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'concerto: {" ".join(str(err).split())}', file=sys.stderr)
         return _FAILED
     except KeyboardInterrupt:
-        print('concerto: interrupted; what was mapped is not written', file=sys.stderr)
+        print(f'concerto: interrupted; {args.interrupted}', file=sys.stderr)
         return _INTERRUPTED
     return _OK
 
@@ -32,11 +34,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog='concerto', description='Open-vocabulary 3D maps of RGB-D recordings, without ROS.'
     )
     parser.add_argument('--version', action='version', version=f'concerto {__version__}')
-    commands = parser.add_subparsers(required=True, metavar='COMMAND', title='commands')
-    map_parser = add_map_command(commands)
+    commands = parser.add_subparsers(
+        required=True, dest='command', metavar='COMMAND', title='commands'
+    )
+    adders = {'map': add_map_command, 'download': add_download_command,
+              'inspect': add_inspect_command}  # fmt: skip
+    parsers = {name: add(commands) for name, add in adders.items()}
     # A list of positionals ends at the first option for argparse; what follows it is left over.
     args, rest = parser.parse_known_args(argv)
-    if options := [text for text in rest if text.startswith('-')]:
-        map_parser.error(f'unknown option {" ".join(options)}')
-    args.settings += rest
+    unknown = [text for text in rest if text.startswith('-') or 'settings' not in args]
+    if unknown:
+        parsers[args.command].error(f'unknown option {" ".join(unknown)}')
+    if rest:
+        args.settings += rest
     return args

@@ -34,7 +34,7 @@ def add_map_command(commands: Any) -> argparse.ArgumentParser:
         epilog='Parameters and their defaults: python -m concerto_ros.config. '
         'Example: concerto map kitchen.mcap -o out/kitchen map.voxel_size=0.03',
     )
-    parser.set_defaults(run=_run_map)
+    parser.set_defaults(run=_run_map, interrupted='what was mapped is not written')
     parser.add_argument(
         'source',
         metavar='SOURCE',

@@ -85,7 +85,7 @@ def load_checkpoint(
         download_weights(str(name_or_path))
     path = find_weights(name_or_path)
     raw, tensors = read_weights(path)
-    prefix = _prefix(path, tensors)
+    prefix = backbone_prefix(path, tensors)
     own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
     try:
         config = read_config(raw or imply_config(own))
@@ -119,8 +119,16 @@ def save_checkpoint(model: PointTransformerV3, path: str | Path) -> None:
     write_weights(path, config, model.state_dict())
 
 
-def _prefix(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Return what stands before the published names; that of the student if there are several."""
+def backbone_prefix(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Return what stands before the published names; that of the student if there are several.
+
+    Args:
+        path: The file, for messages.
+        tensors: All of it.
+
+    Raises:
+        CheckpointError: There is no backbone, or there are several and none is a student.
+    """
     prefixes = [name.removesuffix(STEM) for name in tensors if name.endswith(STEM)]
     prefixes = [p for p in prefixes if 'student' in p] or prefixes
     if len(prefixes) == 1:

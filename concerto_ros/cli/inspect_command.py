@@ -1,0 +1,118 @@
+"""`concerto inspect`: what is in a file of weights, on one screen."""
+
+import argparse
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from concerto_ros.published_weights import LICENCE, PUBLISHED, find_weights, sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PART = re.compile(r'(?:(?:enc|dec)\.)?(embedding|enc\d+|dec\d+)\.')
+_MAX_ITEMS = 40  # of a list
+_WIDTH = 99
+
+
+def add_inspect_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser to those of all commands, and return it."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        'inspect',
+        help='print what is in a file of weights',
+        allow_abbrev=False,
+        description='Print kind, configuration, sizes and SHA-256 of a backbone, a class head or '
+        'a translator.',
+    )
+    parser.set_defaults(run=_run_inspect, interrupted='nothing was changed')
+    parser.add_argument(
+        'checkpoint',
+        metavar='CHECKPOINT',
+        help='.pth or .safetensors file, folder of config.json and model.safetensors, or a '
+        f'published name: {", ".join(PUBLISHED)}',
+    )
+    return parser
+
+
+def _run_inspect(args: argparse.Namespace) -> None:
+    for name, text in _lines(args.checkpoint):
+        print(textwrap.fill(f'{name:<12}{text}', _WIDTH, subsequent_indent=' ' * 12))
+
+
+def _lines(name_or_path: str) -> Iterator[tuple[str, str]]:
+    """Yield name and value of all there is to say, and fail where that ends."""
+    from concerto_ros.model.checkpoint_config import STEM  # torch takes seconds to import
+    from concerto_ros.weights_file import read_weights
+
+    path = find_weights(name_or_path)
+    config, tensors = read_weights(path)
+    yield 'file', str(path)
+    if name_or_path in PUBLISHED:
+        yield 'licence', LICENCE
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    yield 'size', f'{sum(file.stat().st_size for file in files) / 1e6:.2f} MB'
+    for file in files:
+        yield 'sha256', f'{sha256_of(file)}  {file.name}'
+    dtypes = Counter(str(t.dtype).removeprefix('torch.') for t in tensors.values())
+    yield 'tensors', ', '.join(f'{count} {dtype}' for dtype, count in dtypes.items())
+    yield 'config', _config(config) or 'none in the file'
+    if any(name.endswith(STEM) for name in tensors):
+        yield from _backbone(path, tensors)
+    elif any(name.startswith('seg_head.') for name in tensors):
+        yield from _head(path)
+    elif 'text_encoder' in config:
+        yield from _translator(path)
+    else:
+        yield 'kind', 'unknown: no backbone, class head or translator'
+        yield 'names', _list([f'{k} {tuple(t.shape)}' for k, t in tensors.items()])
+
+
+def _backbone(path: Path, tensors: dict[str, 'Tensor']) -> Iterator[tuple[str, str]]:
+    from concerto_ros.model import load_checkpoint
+    from concerto_ros.model.checkpoint import backbone_prefix
+
+    yield 'kind', 'Concerto backbone'
+    prefix = backbone_prefix(path, tensors)
+    parts: dict[str, list[int]] = {}
+    for name, tensor in tensors.items():
+        found = _PART.match(name.removeprefix(prefix)) if name.startswith(prefix) else None
+        parts.setdefault(found[1] if found else 'other', []).append(tensor.numel())
+    for part, sizes in parts.items():
+        yield f'  {part}', f'{len(sizes)} tensors, {sum(sizes):,} parameters'
+    model, report = load_checkpoint(path)
+    if not report.has_config:
+        yield 'implied', _config(asdict(model.config))
+    yield 'parameters', f'{report.num_parameters:,}'
+    yield 'features', f'{model.config.out_channels} channels of all stages together'
+    yield 'report', str(report)
+
+
+def _head(path: Path) -> Iterator[tuple[str, str]]:
+    from concerto_ros.semantics import ClassHead
+
+    head = ClassHead.load(path)
+    yield 'kind', f'class head for features of {head.weight.shape[1]} channels'
+    yield 'vocabulary', head.vocabulary
+    yield 'classes', f'{len(head.names)}: {_list(head.names)}'
+
+
+def _translator(path: Path) -> Iterator[tuple[str, str]]:
+    from concerto_ros.semantics import Translator
+
+    translator = Translator.load(path)
+    width, channels = translator.weight.shape
+    yield 'kind', f'translator of features of {channels} channels into texts of {width} numbers'
+    yield 'encoder', translator.text_encoder
+
+
+def _config(config: dict[str, Any]) -> str:
+    return _list([f'{k} {v}' for k, v in config.items() if k != 'names'])
+
+
+def _list(items: Sequence[str]) -> str:
+    more = [f'and {len(items) - _MAX_ITEMS} more'] if len(items) > _MAX_ITEMS else []
+    return ', '.join([*items[:_MAX_ITEMS], *more])
