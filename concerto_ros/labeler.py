@@ -16,7 +16,7 @@ from concerto_ros.model import (
     FeaturePyramid,
     PointBatch,
     PointTransformerV3,
-    load_backbone,
+    load_checkpoint,
     prepare_map,
 )
 from concerto_ros.model.attention import use_attention
@@ -164,7 +164,7 @@ class Labeler:
         return self._vocabulary.text_embedding[others]
 
     def _load(self, config: SemanticsConfig) -> None:
-        backbone, report = load_backbone(config.checkpoint)
+        backbone, report = load_checkpoint(config.checkpoint)
         convolution = select_backend(config.convolution, self._device)
         dtype = DTYPES[config.precision]
         attention = select_attention(config.attention, self._device, dtype)

@@ -15,8 +15,8 @@ from concerto_ros.model import (
     BackboneConfig,
     PointBatch,
     PointTransformerV3,
-    load_backbone,
-    save_backbone,
+    load_checkpoint,
+    save_checkpoint,
 )
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
@@ -50,7 +50,7 @@ def weights(tmp_path_factory):
             tensor.copy_(
                 noise / tensor[0].numel() ** 0.5 if tensor.ndim > 1 else tensor + noise / 5
             )
-    save_backbone(model, folder / 'backbone.safetensors')
+    save_checkpoint(model, folder / 'backbone.safetensors')
     width = config.out_channels
     ClassHead(
         weight=torch.randn(20, width, generator=generator) / 4,
@@ -105,7 +105,7 @@ def test_labels_are_what_the_network_says_of_the_same_voxels(frames, weights):
     pipeline = mapped(frames, weights)
     assert pipeline.update_semantics() == len(pipeline.cloud()) > 1000
     cloud = pipeline.cloud()
-    backbone, _ = load_backbone(weights['semantics.checkpoint'])
+    backbone, _ = load_checkpoint(weights['semantics.checkpoint'])
     with torch.inference_mode():
         pyramid = backbone(direct_input(pipeline))
         probability = ClassHead.load(weights['semantics.head'])

@@ -6,13 +6,7 @@ pyramid = model(points)                        # features per stage, each cell o
 logits = pyramid.linear(head_weight, head_bias)  # (N, L), any linear head
 """
 
-from concerto_ros.model.checkpoint import (
-    CheckpointReport,
-    load_backbone,
-    load_checkpoint,
-    save_backbone,
-    save_checkpoint,
-)
+from concerto_ros.model.checkpoint import CheckpointReport, load_checkpoint, save_checkpoint
 from concerto_ros.model.config import BackboneConfig
 from concerto_ros.model.input import (
     INDOOR,
@@ -40,12 +34,10 @@ __all__ = [
     'PreparedCloud',
     'PyramidLevel',
     'Recipe',
-    'load_backbone',
     'load_checkpoint',
     'make_plan',
     'precision',
     'prepare_cloud',
     'prepare_map',
-    'save_backbone',
     'save_checkpoint',
 ]

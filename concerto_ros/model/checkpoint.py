@@ -175,6 +175,3 @@ def _check_tensors(
 
 def _first(names: list[str], num_shown: int = 5) -> str:
     return ', '.join(names[:num_shown]) + (', ...' if len(names) > num_shown else '')
-
-
-load_backbone, save_backbone = load_checkpoint, save_checkpoint

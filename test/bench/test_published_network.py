@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.published_network import PublishedNetwork, padding
-from concerto_ros.model import PointBatch, load_backbone
+from concerto_ros.model import PointBatch, load_checkpoint
 
 SHARED = Path(__file__).resolve().parents[2].parent / 'shared' / 'fixtures'
 NAMED = [Path(p) for p in os.environ.get('CONCERTO_PARITY_FIXTURES', '').split(os.pathsep) if p]
@@ -31,7 +31,7 @@ def case(request):
     counts = np.diff(numbers['in/offset'], prepend=0)
     if config.get('enable_flash', True) and min(counts) < max(config['enc_patch_size'][0], 1):
         pytest.skip('the flash branch cuts other windows where a cloud is shorter than one')
-    model, _ = load_backbone(request.param)
+    model, _ = load_checkpoint(request.param)
     network = PublishedNetwork(model.config, shuffle_orders=config['shuffle_orders'])
     weights = model.state_dict()
     network.load_state_dict({k: v for k, v in weights.items() if not k.startswith('dec.')})

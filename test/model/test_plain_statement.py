@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from concerto_ros.model import PointBatch, load_backbone, make_plan
+from concerto_ros.model import PointBatch, load_checkpoint, make_plan
 
 TOLERANCE = 1e-5  # of the largest value; float32 against float64
 
@@ -305,7 +305,7 @@ FIXTURE = Path(__file__).resolve().parents[2].parent / 'shared' / 'fixtures' / '
 @pytest.mark.skipif(not FIXTURE.is_file(), reason='../shared/fixtures, computed once, is absent')
 def test_the_plain_statement_equals_the_published_network():
     numbers = np.load(FIXTURE)
-    model, _ = load_backbone(FIXTURE.with_suffix('.safetensors'))
+    model, _ = load_checkpoint(FIXTURE.with_suffix('.safetensors'))
     points = PointBatch(
         coord=torch.from_numpy(numbers['in/coord']),
         grid_coord=torch.from_numpy(numbers['in/grid_coord']).long(),
