@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-BENCHMARKS = ('fusion', 'growth', 'cloud', 'memory')
+BENCHMARKS = ('fusion', 'growth', 'cloud', 'memory', 'encoder')
 
 
 def main(names: list[str]) -> int:

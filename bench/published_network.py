@@ -48,18 +48,11 @@ class Level:
 
 
 class PublishedNetwork(nn.Module):
-    """The encoder, without the options that no published checkpoint uses.
+    """The encoder, without the options that no published checkpoint uses."""
 
-    Args:
-        config: Shape of the network.
-        shuffle_orders: Draw the order of the curves at random at the first level too; the
-            published pooling always does.
-    """
-
-    def __init__(self, config: BackboneConfig, *, shuffle_orders: bool = True) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        self.curves = config.order
-        self.shuffle_orders = shuffle_orders
+        self.serialise = Serialisation(config.order, config.shuffle_orders)
         channels = config.enc_channels
         self.embedding = Embedding(config.in_channels, channels[0], config.mask_token)
         self.enc = nn.ModuleDict()
@@ -76,7 +69,7 @@ class PublishedNetwork(nn.Module):
         """Return the levels, finest first."""
         feat = self.embedding(points.feat, mask)
         grid, batch = points.grid_coord, points.batch
-        serialised = serialise(grid, batch, self.curves, self.shuffle_orders)
+        serialised = self.serialise(grid, batch)
         level = Level(feat=feat, grid_coord=grid, coord=points.coord, batch=batch, **serialised)
         levels = []
         for stage in self.enc.values():
@@ -111,7 +104,8 @@ class Pooling(nn.Module):
         self, in_channels: int, channels: int, config: BackboneConfig, stage: int
     ) -> None:
         super().__init__()
-        self.stride, self.curves = config.stride[stage - 1], config.order
+        self.stride = config.stride[stage - 1]
+        self.serialise = Serialisation(config.order, shuffle=True)  # whatever the config says
         self.proj = nn.Linear(in_channels, channels)
         self.norm = nn.Sequential(nn.LayerNorm(channels))
         self.act = nn.GELU()
@@ -133,7 +127,7 @@ class Pooling(nn.Module):
             coord=torch.segment_reduce(level.coord[members], 'mean', lengths=counts),
             batch=batch,
             pooling_inverse=inverse,
-            **serialise(grid, batch, self.curves, shuffle=True),
+            **self.serialise(grid, batch),
         )
 
 
@@ -179,18 +173,27 @@ class Convolution(nn.Module):
     def forward(self, level: Level) -> Tensor:
         """Return (V, O)."""
         if 'pairs' not in level.shared:
-            level.shared['pairs'] = find_neighbors(level.grid_coord, level.batch).pairs
+            level.shared['pairs'] = pairs_of_taps(level)
         pairs, x = level.shared['pairs'], level.feat
-        most = max((len(rows) for t, (rows, _) in enumerate(pairs) if t != 13), default=0)
+        most = max((len(rows) for _, rows, _ in pairs), default=0)
         gathered, products = x.new_empty(most, x.shape[1]), x.new_empty(most, len(self.weight))
         y = x @ self.weight[:, 1, 1, 1].t()
-        for (rows, neighbors), (a, b, c) in zip(pairs, product(range(3), repeat=3), strict=True):
-            if (a, b, c) == (1, 1, 1) or not len(rows):
-                continue
+        for (a, b, c), rows, neighbors in pairs:
             taken = torch.index_select(x, 0, neighbors, out=gathered[: len(rows)])
             result = torch.mm(taken, self.weight[:, a, b, c].t(), out=products[: len(rows)])
             y.index_add_(0, rows, result)
         return y + self.bias
+
+
+def pairs_of_taps(level: Level) -> list[tuple[tuple[int, int, int], Tensor, Tensor]]:
+    """Return each tap but the central one with the rows that have a neighbour there, and these."""
+    table = find_neighbors(level.grid_coord, level.batch).table.long()
+    pairs = []
+    for tap, neighbor in zip(product(range(3), repeat=3), table.t(), strict=True):
+        rows = (neighbor < len(table)).nonzero().squeeze(1)
+        if tap != (1, 1, 1) and len(rows):
+            pairs.append((tap, rows, neighbor[rows]))
+    return pairs
 
 
 class Attention(nn.Module):
@@ -237,19 +240,25 @@ def padding(counts: list[int], size: int) -> tuple[Tensor, Tensor]:
     return torch.cat(pad), torch.cat(unpad)
 
 
-def serialise(
-    grid: Tensor, batch: Tensor, curves: tuple[str, ...], shuffle: bool
-) -> dict[str, object]:
-    """Return depth, code, order and inverse of a level, curves in random order if asked for."""
-    depth = (int(grid.max()) + 1).bit_length()
-    code = torch.stack([(batch << (3 * depth)) | curve_code(c, grid, depth) for c in curves])
-    order = torch.argsort(code)
-    places = torch.arange(code.shape[1]).repeat(len(code), 1)
-    inverse = torch.zeros_like(order).scatter_(1, order, places)
-    if shuffle:
-        turn = torch.randperm(len(curves))
-        code, order, inverse = code[turn], order[turn], inverse[turn]
-    return {'depth': depth, 'code': code, 'order': order, 'inverse': inverse}
+class Serialisation(nn.Module):
+    """Codes and orders along all curves, which change places at random if asked to."""
+
+    def __init__(self, curves: tuple[str, ...], shuffle: bool) -> None:
+        super().__init__()
+        self.curves, self.shuffle = curves, shuffle
+
+    def forward(self, grid: Tensor, batch: Tensor) -> dict[str, object]:
+        """Return depth, code, order and inverse of a level."""
+        depth = (int(grid.max()) + 1).bit_length()
+        cloud = batch << (3 * depth)
+        code = torch.stack([cloud | curve_code(curve, grid, depth) for curve in self.curves])
+        order = torch.argsort(code)
+        places = torch.arange(code.shape[1]).repeat(len(code), 1)
+        inverse = torch.zeros_like(order).scatter_(1, order, places)
+        if self.shuffle:
+            turn = torch.randperm(len(self.curves))
+            code, order, inverse = code[turn], order[turn], inverse[turn]
+        return {'depth': depth, 'code': code, 'order': order, 'inverse': inverse}
 
 
 def curve_code(curve: str, grid: Tensor, depth: int) -> Tensor:

@@ -32,7 +32,7 @@ def case(request):
     if config.get('enable_flash', True) and min(counts) < max(config['enc_patch_size'][0], 1):
         pytest.skip('the flash branch cuts other windows where a cloud is shorter than one')
     model, _ = load_checkpoint(request.param)
-    network = PublishedNetwork(model.config, shuffle_orders=config['shuffle_orders'])
+    network = PublishedNetwork(model.config)
     weights = model.state_dict()
     network.load_state_dict({k: v for k, v in weights.items() if not k.startswith('dec.')})
     mask = torch.from_numpy(numbers['in/mask']) if 'in/mask' in numbers else None
