@@ -10,7 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from concerto_ros.cli import main
+from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.config.tree import build
 from concerto_ros.errors import CheckpointError
+from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.published_weights import (
     LICENCE,
     PUBLISHED,
@@ -195,6 +198,13 @@ def test_weights_that_are_not_here_are_not_fetched_but_the_command_is_named(hub,
         find_weights('base')
     assert hub.asked == []
     assert not cache.exists()
+
+
+def test_the_node_and_the_command_line_do_not_fetch_either(hub):
+    config = build(ConcertoConfig, {'semantics.checkpoint': 'base', 'map.device': 'cpu'})
+    with pytest.raises(CheckpointError, match='run "concerto download base" once'):
+        PerceptionPipeline(config)
+    assert hub.asked == []
 
 
 def test_other_texts_are_paths(tmp_path):

@@ -90,7 +90,9 @@ class SemanticsConfig:
     """The network and what reads its features."""
 
     checkpoint: str = param(
-        '', 'Concerto weights, a .pth or .safetensors file; empty: all labels are unknown.'
+        '',
+        'Concerto weights: a file, or a published name such as base after "concerto download '
+        'base"; empty: all labels are unknown.',
     )
     head: str = param('', 'Class head for these weights; empty: no semantic labels.')
     translator: str = param(

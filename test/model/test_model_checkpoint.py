@@ -14,9 +14,12 @@ from concerto_ros.weights_file import read_weights, write_weights
 
 SUFFIXES = ['.pth', '.safetensors']
 VARIANTS = [
-    {'in_channels': 6, 'mask_token': False},
-    {'enc_depths': (1, 2), 'enc_channels': (16, 64), 'enc_num_head': (1, 4),
-     'enc_patch_size': (1024, 1024), 'stride': (2,), 'mlp_ratio': 2},
+    {},
+    {'in_channels': 6, 'mask_token': False, 'qkv_bias': False, 'layer_scale': 1.0},
+    {'enc_depths': (1, 2), 'enc_channels': (16, 64), 'enc_num_head': (1, 4), 'stride': (2,),
+     'enc_patch_size': (1024, 1024), 'mlp_ratio': 2, 'enable_rpe': True},
+    {'enc_mode': False, 'dec_depths': (1, 2, 1, 1), 'dec_channels': (32, 32, 64, 64),
+     'dec_num_head': (2, 2, 4, 4)},
 ]  # fmt: skip
 
 
@@ -151,9 +154,20 @@ def test_tensors_imply_their_configuration(tmp_path, tiny_model, changes):
     model, report = load_checkpoint(tmp_path / 'a.pth')
     assert_has(model, expected.state_dict())
     assert not report.has_config
-    for name in ('enc_depths', 'enc_channels', 'enc_num_head', *changes):
+    for name in {'enc_depths', 'enc_channels', 'enc_num_head', 'enc_mode', *changes}:
         assert getattr(model.config, name) == getattr(expected.config, name)
     assert model.config.order == ('z', 'z-trans', 'hilbert', 'hilbert-trans')
+
+
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_a_decoder_comes_back(tmp_path, tiny_model, suffix):
+    model = tiny_model(**VARIANTS[-1])
+    save_checkpoint(model, tmp_path / f'a{suffix}')
+    loaded, report = load_checkpoint(tmp_path / f'a{suffix}')
+    assert loaded.config == model.config
+    assert report.num_parameters == sum(p.numel() for p in model.parameters())
+    assert_has(loaded, model.state_dict())
+    assert any(name.startswith('dec.dec3.') for name in model.state_dict())
 
 
 def test_a_file_from_before_zip_archives_loads(tmp_path, published):
@@ -223,6 +237,7 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path, published):
         ({'enc_depths': [1]}, 'its configuration is not valid: enc_depths'),
         ({'enc_depths': None}, 'its configuration is not valid'),
         ({'mlp_ratio': 'four'}, 'its configuration is not valid'),
+        ({'enc_mode': False}, r'\d+ missing: dec\.dec'),
         ({'order': ['peano']}, 'its configuration is not valid: order must name curves'),
     ],
 )
