@@ -109,7 +109,7 @@ class Labeler:
         """
         if self._backbone is None:
             return
-        points = point_batch(voxel_map, rows).to(self._device)
+        points = point_batch(voxel_map, rows)
         with precision(config.precision, self._device):
             pyramid = _in_single(self._backbone(points))
         if self._head is not None:

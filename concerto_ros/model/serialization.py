@@ -56,7 +56,7 @@ def curve_depth(max_grid: Tensor) -> Tensor:
 
 
 def _hilbert_code(z_code: Tensor, depth: int | Tensor) -> Tensor:
-    start, next_state, digits = (table.to(z_code.device) for table in _hilbert_tables())
+    start, next_state, digits = _hilbert_tables_on(z_code.device)
     # Empty levels above the depth turn the curve with a period of three, so a fixed number of
     # three-level chunks can be walked if the start state undoes the turn.
     state = start[torch.as_tensor(depth, device=z_code.device) % 3].expand_as(z_code)
@@ -100,6 +100,13 @@ def _descend(state: _State, octants: int) -> tuple[_State, int]:
         state, digit = _step(state, (octants >> (3 * level)) & 7)
         code = (code << 3) | digit
     return state, code
+
+
+@lru_cache(maxsize=8)
+def _hilbert_tables_on(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Copy the tables to a device once, not for every curve."""
+    start, next_state, digits = _hilbert_tables()
+    return start.to(device), next_state.to(device), digits.to(device)
 
 
 @lru_cache(maxsize=1)
