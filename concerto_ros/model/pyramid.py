@@ -72,31 +72,45 @@ class FeaturePyramid:
                 x = torch.cat([fine.feat, x], dim=1)
         return x
 
-    def linear(self, weight: Tensor, bias: Tensor) -> Tensor:
-        """Apply a linear map to the concatenated feature without forming it.
+    def linear(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        num_concats: int | None = None,
+        to_level: int = 0,
+    ) -> Tensor:
+        """Apply a linear map to the feature of `upcast` without forming it.
 
         Each cell is mapped once, at its own level: `W f = W0 f0 + W1 f1 + ...`.
 
         Args:
-            weight: (L, C) float, C as of `upcast()`.
+            weight: (L, C) float, C as of `upcast(num_concats, to_level)`.
             bias: (L,) float.
+            num_concats: As of `upcast`.
+            to_level: Level whose rows are returned.
 
         Returns:
-            (N, L) float, equal to `upcast() @ weight.T + bias`.
+            (N_s, L) float, equal to `upcast(num_concats, to_level) @ weight.T + bias`.
 
         Raises:
             CheckpointError: C does not fit.
         """
-        if weight.shape[1] != self.num_channels:
+        levels = self.levels[to_level:]
+        last = len(levels) - 1
+        first = 0 if num_concats is None else max(last - num_concats, 0)
+        widths = [level.feat.shape[1] for level in levels[first:]]
+        if weight.shape[1] != sum(widths):
             raise CheckpointError(
-                f'expected a linear map from {self.num_channels} channels, as this backbone has, '
-                f'got one from {weight.shape[1]}: use weights that were trained on this backbone'
+                f'expected a linear map from {sum(widths)} channels, as this backbone has, got '
+                f'one from {weight.shape[1]}: use weights that were trained on this backbone'
             )
-        finest = self.levels[0].feat
-        parts = torch.split(
-            weight.to(finest), [level.feat.shape[1] for level in self.levels], dim=1
-        )
-        return _add_up(self.levels, parts) + bias.to(finest)
+        finest = levels[first].feat
+        x = _add_up(levels[first:], torch.split(weight.to(finest), widths, dim=1))
+        x = x + bias.to(finest)
+        for coarse in levels[first:0:-1]:
+            x = x[coarse.inverse]
+        return x
 
 
 def _add_up(levels: Sequence[PyramidLevel], parts: Sequence[Tensor]) -> Tensor:

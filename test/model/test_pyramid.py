@@ -50,15 +50,22 @@ def test_upcast_to_a_coarser_level(pyramid):
     assert pyramid.upcast(to_level=2).tolist() == [[100.0]]
 
 
-def test_linear_map_equals_that_of_the_concatenated_feature(tiny_model, random_points):
+@pytest.mark.parametrize('num_concats', [None, 0, 1, 2, 4])
+@pytest.mark.parametrize('to_level', range(5))
+def test_linear_map_equals_that_of_the_concatenated_feature(
+    tiny_model, random_points, num_concats, to_level
+):
     pyramid = tiny_model()(random_points((300, 40)))
+    feature = pyramid.upcast(num_concats, to_level)
     generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(7, pyramid.num_channels, generator=generator) / 14
+    weight = torch.randn(7, feature.shape[1], generator=generator) / 14
     bias = torch.randn(7, generator=generator)
-    expected = pyramid.upcast() @ weight.t() + bias
-    torch.testing.assert_close(pyramid.linear(weight, bias), expected, atol=1e-5, rtol=1e-5)
+    found = pyramid.linear(weight, bias, num_concats=num_concats, to_level=to_level)
+    torch.testing.assert_close(found, feature @ weight.t() + bias, atol=1e-5, rtol=1e-5)
 
 
 def test_linear_map_of_other_width_is_refused(pyramid):
     with pytest.raises(CheckpointError, match=r'from 4 channels, as this backbone has, got .* 5'):
         pyramid.linear(torch.zeros(2, 5), torch.zeros(2))
+    with pytest.raises(CheckpointError, match=r'from 3 channels, as this backbone has, got .* 4'):
+        pyramid.linear(torch.zeros(2, 4), torch.zeros(2), num_concats=1)
