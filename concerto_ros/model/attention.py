@@ -5,7 +5,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from concerto_ros.model.attention_backend import Attend, AttentionBackend, attend_sdpa
+from concerto_ros.errors import BackendUnavailable
+from concerto_ros.model.attention_backend import (
+    NO_POSITIONS,
+    Attend,
+    AttentionBackend,
+    attend_sdpa,
+)
 from concerto_ros.model.windows import Windows
 
 
@@ -70,7 +76,13 @@ class RelativePosition(nn.Module):
 
 
 def use_attention(network: nn.Module, backend: AttentionBackend) -> None:
-    """Have all attention of a network computed by one backend."""
-    for layer in network.modules():
-        if isinstance(layer, SerializedAttention):
-            layer.attend = backend.attend
+    """Have all attention of a network computed by one backend.
+
+    Raises:
+        BackendUnavailable: The network has relative positions, and the backend does not.
+    """
+    layers = [m for m in network.modules() if isinstance(m, SerializedAttention)]
+    if backend.name == 'flash' and any(layer.rpe is not None for layer in layers):
+        raise BackendUnavailable(NO_POSITIONS)
+    for layer in layers:
+        layer.attend = backend.attend

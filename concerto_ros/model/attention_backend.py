@@ -16,6 +16,7 @@ Bias = Callable[[Tensor], Tensor]
 Attend = Callable[[Tensor, Windows, Bias | None], Tensor]
 
 NAMES = ('auto', 'sdpa', 'flash')
+NO_POSITIONS = 'attention by flash knows no relative positions (enable_rpe): choose sdpa'
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -144,9 +145,7 @@ def attend_flash(qkv: Tensor, windows: Windows, bias: Bias | None) -> Tensor:
         BackendUnavailable: There is a bias, which flash_attn does not know.
     """
     if bias is not None:
-        raise BackendUnavailable(
-            'attention by flash knows no relative positions (enable_rpe): choose sdpa'
-        )
+        raise BackendUnavailable(NO_POSITIONS)
     if len(qkv) == 0:
         return qkv[:, 0]
     from flash_attn import flash_attn_varlen_qkvpacked_func
