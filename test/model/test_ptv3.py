@@ -6,6 +6,7 @@ import torch
 
 from concerto_ros.errors import ConcertoError, ConfigError
 from concerto_ros.model import BackboneConfig, PointBatch, PointTransformerV3, make_plan
+from concerto_ros.model.plan import draw_permutations
 
 TOLERANCE = {'atol': 2e-5, 'rtol': 2e-5}  # rounding of float32 over five stages, values about 1
 
@@ -16,11 +17,26 @@ PUBLISHED_SIZES = [  # depths, channels, heads, parameters, tensors
     ((3, 3, 3, 12, 3), (64, 128, 256, 512, 768), (4, 8, 16, 32, 48), 207_667_456, 453),
 ]
 
+DECODER = {
+    'enc_mode': False,
+    'dec_depths': (1, 2, 1, 1),
+    'dec_channels': (16, 32, 16, 48),
+    'dec_num_head': (1, 2, 1, 3),
+    'dec_patch_size': (64, 64, 64, 64),
+}
+OPTIONS = [{}, {'enable_flash': False}, {'enable_rpe': True, 'pre_norm': False, **DECODER}]
+
 STATE_DICT_NAMES = re.compile(
     r'embedding\.(mask_token|stem\.(linear|norm)\.(weight|bias))'
     r'|enc\.enc[1-4]\.down\.(proj|norm\.0)\.(weight|bias)'
     r'|enc\.enc[0-4]\.block\d+\.(cpe\.[012]|norm[12]\.0|attn\.(qkv|proj)|mlp\.0\.fc[12])'
     r'\.(weight|bias)'
+)
+OPTIONAL_NAMES = re.compile(
+    r'dec\.dec[0-3]\.up\.(proj|proj_skip)\.[01]\.(weight|bias)'
+    r'|dec\.dec[0-3]\.block\d+\.(cpe\.[012]|norm[12]\.0|attn\.(qkv|proj)|mlp\.0\.fc[12])'
+    r'\.(weight|bias)'
+    r'|(enc|dec)\.(enc|dec)\d\.block\d+\.(ls[12]\.0\.gamma|attn\.rpe\.rpe_table)'
 )
 
 
@@ -41,6 +57,47 @@ def test_state_dict_is_that_of_the_published_sizes(depths, channels, heads, para
     assert len(state) == tensors
     assert sum(tensor.numel() for tensor in state.values()) == parameters
     assert [name for name in state if not STATE_DICT_NAMES.fullmatch(name)] == []
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'parameters'),
+    [(PUBLISHED_SIZES[2], 16_331_520), (PUBLISHED_SIZES[3], 16_495_360)],
+)
+def test_decoder_of_the_published_evaluation(sizes, parameters):
+    depths, channels, heads, encoder, _ = sizes
+    config = BackboneConfig(
+        enc_depths=depths,
+        enc_channels=channels,
+        enc_num_head=heads,
+        enc_mode=False,
+        dec_depths=(2, 2, 2, 2),
+        dec_channels=(64, 96, 192, 384),
+        dec_num_head=(4, 6, 12, 24),
+    )
+    with torch.device('meta'):
+        state = PointTransformerV3(config).state_dict()
+    assert sum(tensor.numel() for tensor in state.values()) == encoder + parameters
+    names = [name for name in state if name.startswith('dec')]
+    assert [name for name in names if not OPTIONAL_NAMES.fullmatch(name)] == []
+    stages = [name.split('.')[1] for name in names]
+    assert sorted(set(stages), key=stages.index) == ['dec3', 'dec2', 'dec1', 'dec0']
+
+
+def test_names_and_shapes_of_optional_tensors(tiny_config):
+    config = tiny_config(
+        enable_rpe=True,
+        layer_scale=0.1,
+        qkv_bias=False,
+        enc_patch_size=(48, 128, 256, 512, 1024),
+    )
+    state = PointTransformerV3(config).state_dict()
+    names = [name for name in state if not STATE_DICT_NAMES.fullmatch(name)]
+    assert [name for name in names if not OPTIONAL_NAMES.fullmatch(name)] == []
+    assert not any(name.endswith('qkv.bias') for name in state)
+    assert state['enc.enc1.block0.ls2.0.gamma'].tolist() == pytest.approx([0.1] * 32)
+    tables = [state[f'enc.enc{s}.block0.attn.rpe.rpe_table'].shape for s in range(5)]
+    bounds = zip((11, 15, 20, 25, 31), config.enc_num_head, strict=True)
+    assert tables == [(3 * (2 * bound + 1), heads) for bound, heads in bounds]
 
 
 def test_same_input_gives_the_same_features(tiny_model, random_points):
@@ -74,17 +131,29 @@ def test_order_of_rows_does_not_matter(tiny_model, random_points):
     assert torch.equal(shuffled, model(points).upcast()[shuffle])
 
 
-def test_number_of_threads_does_not_matter(tiny_model, random_points):
-    model, points = tiny_model(), random_points((1000,))
-    num_threads = torch.get_num_threads()
+def with_threads(counts, compute):
+    num_threads, results = torch.get_num_threads(), []
     try:
-        torch.set_num_threads(1)
-        one = model(points).upcast()
-        torch.set_num_threads(2)
-        two = model(points).upcast()
+        for n in counts:
+            torch.set_num_threads(n)
+            results.append(compute())
     finally:
         torch.set_num_threads(num_threads)
-    torch.testing.assert_close(two, one, **TOLERANCE)
+    return results
+
+
+def test_number_of_threads_does_not_change_a_bit(tiny_model, random_points):
+    model, points = tiny_model(), random_points((1500,))
+    one, *others = with_threads((1, 2, 3), lambda: model(points).upcast())
+    assert [torch.equal(other, one) for other in others] == [True, True]
+
+
+def test_more_threads_than_windows_change_rounding_only(tiny_model, random_points):
+    # A single window of a single head is shared between threads, and so are its sums.
+    model, points = tiny_model(enc_patch_size=(1024,) * 5, **DECODER), random_points((1500,))
+    one, *others = with_threads((1, 2, 3), lambda: model(points).decoded)
+    for other in others:
+        torch.testing.assert_close(other, one, **TOLERANCE)
 
 
 def test_non_contiguous_input(tiny_model, random_points):
@@ -109,16 +178,39 @@ def test_rows_of_one_voxel_are_averaged(tiny_model, random_points):
     torch.testing.assert_close(found[:50], model(points).upcast(), **TOLERANCE)
 
 
-@pytest.mark.parametrize('count', [0, 1, 2])
-def test_few_points(tiny_model, random_points, count):
-    pyramid = tiny_model()(random_points((count,)))
-    assert [level.feat.shape for level in pyramid.levels] == [
-        (min(count, len(level.feat)), channels)
-        for level, channels in zip(pyramid.levels, (16, 32, 32, 48, 64), strict=True)
-    ]
-    assert pyramid.num_points == count
-    assert pyramid.upcast().isfinite().all()
-    assert pyramid.linear(torch.ones(2, 192), torch.zeros(2)).shape == (count, 2)
+def test_order_of_rows_of_one_voxel_does_not_matter(tiny_model, random_points):
+    model, points = tiny_model(), random_points((50,))
+    four_times = select(points, torch.arange(200) % 50, [200])
+    four_times.feat[:] = torch.rand(200, 9)
+    shuffle = torch.randperm(200)
+    found = model(select(four_times, shuffle, [200])).upcast()
+    assert torch.equal(found, model(four_times).upcast()[shuffle])
+    assert torch.equal(found[shuffle.argsort()][:50], found[shuffle.argsort()][150:])
+
+
+@pytest.mark.parametrize('changes', OPTIONS)
+@pytest.mark.parametrize('counts', [(0,), (1,), (2,), (1, 1, 1), (0, 3, 0, 0, 1), ()])
+def test_few_points(tiny_model, random_points, counts, changes):
+    model, count = tiny_model(**changes), sum(counts)
+    points = random_points(counts) if counts else select(random_points((1,)), slice(0), [])
+    for reference in (False, True):
+        pyramid = model(points, reference=reference)
+        assert [level.feat.shape[1] for level in pyramid.levels] == [16, 32, 32, 48, 64]
+        for level in pyramid.levels:
+            assert len(level.offset) == len(counts)
+            assert level.feat.isfinite().all()
+        assert pyramid.num_points == count
+        assert pyramid.upcast().shape == (count, 192)
+        assert pyramid.linear(torch.ones(2, 192), torch.zeros(2)).shape == (count, 2)
+        if not model.config.enc_mode:
+            assert pyramid.decoded.shape == (count, 16)
+
+
+def test_equal_clouds_of_one_voxel_have_equal_features(tiny_model, random_points):
+    one = random_points((1,))
+    found = tiny_model(**DECODER)(select(one, [0, 0, 0], [1, 1, 1]))
+    torch.testing.assert_close(found.upcast(), found.upcast()[:1].repeat(3, 1), **TOLERANCE)
+    torch.testing.assert_close(found.decoded, found.decoded[:1].repeat(3, 1), **TOLERANCE)
 
 
 def test_wide_sparse_scene(tiny_model, random_points):
@@ -128,11 +220,6 @@ def test_wide_sparse_scene(tiny_model, random_points):
     pyramid = model(points)
     assert pyramid.upcast().isfinite().all()
     assert pyramid.levels[4].grid_coord.max() == 65534 // 16
-
-
-def test_no_clouds(tiny_model, random_points):
-    nothing = select(random_points((1,)), slice(0), [])
-    assert tiny_model()(nothing).upcast().shape == (0, 192)
 
 
 def test_cells_of_a_level_are_half_as_fine(tiny_model, random_points):
@@ -188,6 +275,52 @@ def test_cells_beyond_the_given_depth_are_refused(tiny_config, random_points):
         make_plan(points.grid_coord, points.offset, tiny_config(), depth=3)
 
 
+def test_published_behaviour_follows_the_generator(tiny_model, random_points):
+    model, points = tiny_model(), random_points((300, 40))
+
+    def features(seed):
+        torch.manual_seed(seed)
+        return model(points, reference=True).upcast()
+
+    assert torch.equal(features(1), features(1))
+    assert not torch.equal(features(1), features(2))
+    plan = make_plan(
+        points.grid_coord,
+        points.offset,
+        model.config,
+        reference=True,
+        generator=torch.Generator().manual_seed(1),
+    )
+    assert torch.equal(model(points, plan=plan).upcast(), features(1))
+
+
+def test_published_network_draws_five_orders_or_four(tiny_config):
+    def drawn(**changes):
+        generator = torch.Generator().manual_seed(3)
+        permutations = draw_permutations(tiny_config(**changes), generator)
+        return permutations, torch.randperm(4, generator=generator).tolist()
+
+    orders = torch.Generator().manual_seed(3)
+    expected = [torch.randperm(4, generator=orders).tolist() for _ in range(6)]
+    assert drawn() == (expected[:5], expected[5])
+    assert drawn(shuffle_orders=False) == ([[0, 1, 2, 3], *expected[:4]], expected[4])
+
+
+def test_published_depth_is_shared_by_the_batch(tiny_model, random_points):
+    model, points = tiny_model(order=('hilbert',)), random_points((300, 40))
+    points.grid_coord[300:] *= 2  # one level more
+    apart = model(points).upcast()
+    shared = model(points, reference=True).upcast()
+    assert not torch.equal(shared[:300], apart[:300])
+    torch.testing.assert_close(shared[300:], apart[300:], **TOLERANCE)
+
+
+def test_smallest_cloud_bounds_the_windows_of_all(tiny_model, random_points):
+    model, points = tiny_model(enable_flash=False), random_points((300, 40))
+    alone = model(select(points, slice(300), [300])).upcast()
+    assert not torch.allclose(model(points).upcast()[:300], alone, **TOLERANCE)
+
+
 def test_permutation_chooses_the_curve_of_a_block(tiny_model, random_points):
     points = random_points()
     shuffled, direct = tiny_model(), tiny_model(order=('hilbert', 'z'))
@@ -205,10 +338,12 @@ def test_drop_path_acts_in_training_only(tiny_model, random_points):
     assert torch.equal(model.eval()(points).upcast(), quiet)
 
 
-def test_every_weight_gets_a_gradient(tiny_model, random_points):
-    model = tiny_model()
-    mask = torch.arange(300) < 30
-    model(random_points(), mask=mask).upcast().square().sum().backward()
+@pytest.mark.parametrize('changes', [*OPTIONS, {'layer_scale': 0.1}])
+def test_every_weight_gets_a_gradient(tiny_model, random_points, changes):
+    model = tiny_model(**changes)
+    pyramid = model(random_points(extent=40), mask=torch.arange(300) < 30)
+    decoded = 0 if pyramid.decoded is None else pyramid.decoded.square().sum()
+    (pyramid.upcast().square().sum() + decoded).backward()
     idle = [name for name, p in model.named_parameters() if not p.grad.abs().sum() > 0]
     assert idle == []
 
@@ -238,6 +373,39 @@ def test_plan_of_other_points_is_refused(tiny_model, random_points):
     plan = make_plan(other.grid_coord, other.offset, model.config)
     with pytest.raises(ConcertoError, match='plan was made for 10 points, got 300'):
         model(random_points(), plan=plan)
+
+
+def test_plan_of_another_network_is_refused(tiny_model, random_points):
+    points = random_points()
+    config = BackboneConfig(
+        stride=(), enc_depths=(1,), enc_channels=(16,), enc_num_head=(1,), enc_patch_size=(64,)
+    )
+    plan = make_plan(points.grid_coord, points.offset, config)
+    with pytest.raises(ConcertoError, match=r'plan must have the 5 stages .* got 1'):
+        tiny_model()(points, plan=plan)
+
+
+@pytest.mark.parametrize('mask', [torch.ones(299, dtype=torch.bool), torch.ones(300)])
+def test_mask_of_other_shape_is_refused(tiny_model, random_points, mask):
+    with pytest.raises(ConcertoError, match=r'mask must be \(300,\) torch.bool, got'):
+        tiny_model()(random_points(), mask=mask)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ({'depth': [4, 3]}, 'depth must be one number for each of 5 stages'),
+        ({'permutations': [[0, 1, 2, 3]]}, 'for each of 5 stages'),
+        ({'permutations': [[0, 1, 2, 2]] * 5}, 'must order the numbers'),
+        ({'permutations': [[0, 1]] * 5}, 'must order the numbers'),
+    ],
+)
+def test_choices_that_do_not_fit_the_stages_are_refused(
+    tiny_config, random_points, arguments, message
+):
+    points = random_points()
+    with pytest.raises(ConcertoError, match=message):
+        make_plan(points.grid_coord, points.offset, tiny_config(), **arguments)
 
 
 @pytest.mark.parametrize(
