@@ -158,7 +158,7 @@ def test_search_finds_the_voxels_that_score_high(frames, weights):
     for hit in result.objects:
         assert np.linalg.norm(coord - hit.center, axis=1).min() < 1e-6
         assert 0 < hit.num_views <= len(frames)
-        assert frames[0].stamp_ns <= hit.first_seen_ns + 10**6
+        assert frames[0].stamp_ns <= hit.first_seen_ns + 10**7  # kept to 10 ms
         assert hit.last_seen_ns <= frames[-1].stamp_ns
     again = pipeline.search('blue chair')
     assert [hit.id for hit in again.objects] == [hit.id for hit in result.objects]

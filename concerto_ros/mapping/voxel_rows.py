@@ -7,13 +7,15 @@ from concerto_ros.mapping import fusion
 from concerto_ros.mapping.growing import GrowingTensor
 
 _MAX_VIEWS = 2**15 - 1
-_NS_PER_MS = 1_000_000
+_TICK_NS = 10_000_000  # of the stamps
+_MAX_TICKS = 2**31 - 1
 
 
 class VoxelRows:
     """Columns of equal length, one row per voxel, in the order in which they were first seen.
 
-    Stamps are kept in milliseconds since the first frame, so a map may span 24 days.
+    Stamps are kept in hundredths of a second since the first frame; beyond 248 days they stay
+    where they are.
     """
 
     def __init__(self, device: torch.device | str) -> None:
@@ -21,7 +23,7 @@ class VoxelRows:
         self.key = GrowingTensor((), torch.int64, device)
         self.state = GrowingTensor((fusion.STATE_WIDTH,), torch.float16, device)
         self.num_views = GrowingTensor((), torch.int16, device)
-        self.seen_ms = GrowingTensor((2,), torch.int32, device)  # first, last
+        self.seen_ticks = GrowingTensor((2,), torch.int32, device)  # first, last
         self.label = GrowingTensor((2,), torch.int16, device)  # semantic, language; uint16 bits
         self.confidence = GrowingTensor((2,), torch.float16, device)
 
@@ -43,25 +45,26 @@ class VoxelRows:
             column.append(
                 zeros.view([1] * column.all().ndim).expand(len(key), *column.all().shape[1:])
             )
-        self.seen_ms.all()[len(self) - len(key) :] = self._milliseconds(stamp_ns)
+        self.seen_ticks.all()[len(self) - len(key) :] = self._ticks(stamp_ns)
 
     def mark_seen(self, row: Tensor, stamp_ns: int) -> None:
         """Count a view of rows (U,), each once."""
         views = self.num_views.all()
         views[row] = (views[row] + 1).clamp(min=1, max=_MAX_VIEWS)
-        seen = self.seen_ms.all()
-        stamp = self._milliseconds(stamp_ns)
+        seen = self.seen_ticks.all()
+        stamp = self._ticks(stamp_ns)
         seen[row, 0] = seen[row, 0].clamp(max=stamp)
         seen[row, 1] = seen[row, 1].clamp(min=stamp)
 
     def seen_ns(self, row: Tensor) -> Tensor:
-        """Return (M, 2) int64 stamps of the first and the newest view [ns], to the millisecond."""
-        return self.seen_ms.all()[row].long() * _NS_PER_MS + self._start_ns
+        """Return (M, 2) int64 stamps of the first and the newest view [ns], to 10 ms."""
+        return self.seen_ticks.all()[row].long() * _TICK_NS + self._start_ns
 
-    def _milliseconds(self, stamp_ns: int) -> int:
-        return (stamp_ns - self._start_ns) // _NS_PER_MS
+    def _ticks(self, stamp_ns: int) -> int:
+        ticks = (stamp_ns - self._start_ns) // _TICK_NS
+        return max(-_MAX_TICKS, min(_MAX_TICKS, ticks))
 
     def _columns(self) -> tuple[GrowingTensor, ...]:
         return (
-            self.key, self.state, self.num_views, self.seen_ms, self.label, self.confidence,
+            self.key, self.state, self.num_views, self.seen_ticks, self.label, self.confidence,
         )  # fmt: skip

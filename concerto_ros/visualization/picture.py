@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from concerto_ros.errors import BackendUnavailable
 from concerto_ros.geometry.transforms import invert
 from concerto_ros.structures import Box, Labels, MapCloud, ObjectHit
 from concerto_ros.visualization.files import replacing
 from concerto_ros.visualization.render import View, fit_view, render_points
 
 Color = tuple[int, ...]
+
+_LANCZOS = getattr(Image, 'Resampling', Image).LANCZOS  # its home before Pillow 9.1
 
 _SIZE = (1600, 800)  # of the file [px]
 _SCALE = 2  # everything is drawn larger and reduced, which smooths edges, lines and letters
@@ -48,6 +51,7 @@ def map_picture(
 
     Raises:
         MapFileError: Another extension, a missing folder, or the disk refuses.
+        BackendUnavailable: Pillow is older than 10.1 and there is no font in the system.
     """
     canvas = _Canvas()
     canvas.text((24, 18), _title(cloud), size=26)
@@ -73,7 +77,7 @@ class _Canvas:
         self.draw = ImageDraw.Draw(self.image)
 
     def reduced(self) -> Image.Image:
-        return self.image.resize(_SIZE, Image.Resampling.LANCZOS)
+        return self.image.resize(_SIZE, _LANCZOS)
 
     def panel(self, box: tuple[int, int, int, int], content: NDArray[np.uint8] | None) -> None:
         left, top, right, bottom = (v * _SCALE for v in box)
@@ -96,7 +100,19 @@ class _Canvas:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size * _SCALE)
+    try:
+        return ImageFont.load_default(size * _SCALE)
+    except TypeError:  # Pillow before 10.1, as in Ubuntu 22.04, brings no font of any size
+        return _system_font(size)
+
+
+def _system_font(size: int) -> ImageFont.FreeTypeFont:
+    try:
+        return ImageFont.truetype('DejaVuSans.ttf', size * _SCALE)
+    except OSError as err:
+        raise BackendUnavailable(
+            'pictures need a font: pip install "pillow>=10.1", or apt install fonts-dejavu-core'
+        ) from err
 
 
 def _fitted(text: str, size: int, width: float) -> str:

@@ -135,6 +135,16 @@ def test_a_bag_in_reverse_keeps_first_and_last():
     assert (voxel_map.observations(everything(voxel_map))[1] // MS).tolist() == [[100, 500]]
 
 
+def test_stamps_that_lie_ages_apart_are_fused_all_the_same():
+    voxel_map = VoxelMap(VOXEL)
+    for i, seconds in enumerate((0, 1_700_000_000, 1_500_000_000, -5)):
+        voxel_map.integrate(points_at(centers((0, 0, 0), (i, 0, 1))), seconds * 10**9, 64.0)
+    num_views, seen_ns = voxel_map.observations(everything(voxel_map))
+    assert num_views.max() == 4
+    assert len(surface(voxel_map)) == len(voxel_map) == 5
+    assert seen_ns.min() == -5 * 10**9
+
+
 def test_changed_groups_are_given_in_full():
     edge = GROUP_VOXELS
     left, right = centers((0, 0, 0), (1, 2, 3)), centers((edge, 0, 0))
