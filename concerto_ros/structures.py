@@ -78,7 +78,7 @@ class ObjectHit:
         center: (3,) float64 [m], on the object's surface.
         box: Oriented box around its points.
         num_points: Voxels of the object.
-        num_views: Images in which it was measured.
+        num_views: Most images that measured one and the same of its voxels.
         first_seen_ns: Stamp of the first image that measured it [ns].
         last_seen_ns: Stamp of the newest one [ns].
     """

@@ -3,9 +3,9 @@ r"""Start the perception node.
 Example, for a RealSense camera:
 
     ros2 launch concerto_ros perception.launch.py \
-        color_image:=/camera/color/image_raw color_info:=/camera/color/camera_info \
-        depth_image:=/camera/aligned_depth_to_color/image_raw \
-        depth_info:=/camera/aligned_depth_to_color/camera_info
+        color_image:=/camera/camera/color/image_raw color_info:=/camera/camera/color/camera_info \
+        depth_image:=/camera/camera/aligned_depth_to_color/image_raw \
+        depth_info:=/camera/camera/aligned_depth_to_color/camera_info
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class MapKeeper:
         )
         header = make_header(frame_id, self._pipeline.newest_stamp_ns)
         self._publisher.publish_objects(header, result)
-        fill_response(response, header, request.text, result)
+        fill_response(response, header, request, result)
 
     def save(self, request: SaveMap.Request, response: SaveMap.Response) -> None:
         """Answer ~/save_map.
@@ -135,9 +135,8 @@ class MapKeeper:
         if wait == 0:
             self._is_unread = False  # first: should it fail, then once per frame and period
             with self._network_pace:
-                # what did not fit into this run is left for the next
-                self._is_unread = self._pipeline.update_semantics() > 0
-            wait = self._network_pace.wait(period) if self._is_unread else float('inf')
+                self._pipeline.update_semantics()
+            wait = float('inf')
         return wait
 
     def _answer_frame(self) -> tuple[str, Matrix | None]:

@@ -50,11 +50,14 @@ def object_markers(header: Header, objects: tuple[ObjectHit, ...], labels: Label
 
 
 def fill_response(
-    response: FindObjects.Response, header: Header, text: str, result: SearchResult
+    response: FindObjects.Response,
+    header: Header,
+    request: FindObjects.Request,
+    result: SearchResult,
 ) -> None:
     """Fill the answer of ~/find_objects; `header` holds frame and time of the objects."""
     response.success = True
-    response.message = _sentence(text.strip(), result)
+    response.message = _sentence(request, result)
     response.verdict = _VERDICTS[result.verdict]
     response.observed_share = result.observed_share
     response.calibrated = result.calibrated
@@ -62,15 +65,23 @@ def fill_response(
     response.objects = [_object_message(header, hit) for hit in result.objects]
 
 
-def _sentence(text: str, result: SearchResult) -> str:
+def _sentence(request: FindObjects.Request, result: SearchResult) -> str:
+    text = request.text.strip()
     if result.verdict == 'found':
         best = result.objects[0]
         return (
             f'{len(result.objects)} found for "{text}"; '
             f'best is {best.id} with score {best.score:.2f}'
         )
+    is_absent = result.verdict == 'absent'
+    if not request.region:
+        return (
+            f'nothing in the map fits "{text}" well enough'
+            if is_absent
+            else f'nothing fits "{text}" yet: the network has not looked at anything'
+        )
     share = f'{result.observed_share:.0%} of the region has been seen'
-    if result.verdict == 'absent':
+    if is_absent:
         return f'nothing fits "{text}" well enough, and {share}'
     return f'nothing fits "{text}" yet, but only {share}'
 

@@ -8,6 +8,9 @@ from concerto_ros.errors import SearchError
 Region = tuple[ArrayLike, ArrayLike]  # lower and upper corner, (3,) each [m], map frame
 
 
+_REACH = 50_000.0  # [m]
+
+
 def inside(coord: NDArray[np.floating], region: Region) -> NDArray[np.bool_]:
     """Return (N,) bool, which of the points (N, 3) [m] lie in the region, its faces included.
 
@@ -53,4 +56,5 @@ def _corners(region: Region) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         raise SearchError(
             f'the region is empty: its min {low} must be below its max {high} on every axis'
         )
-    return low, high
+    # Farther than any map reaches, and counts of columns still fit into 64 bits.
+    return low.clip(-_REACH, _REACH), high.clip(-_REACH, _REACH)

@@ -6,6 +6,7 @@ from sensor_msgs.msg import PointField
 from sensor_msgs_py.point_cloud2 import create_cloud, read_points
 from visualization_msgs.msg import Marker
 
+from concerto_msgs.msg import Region
 from concerto_msgs.srv import FindObjects
 from concerto_ros.ros.conversions import make_header
 from concerto_ros.ros.map_messages import label_info, map_update, point_cloud
@@ -172,7 +173,8 @@ def test_an_answer_tells_everything_about_an_object():
         verdict='found', objects=(hit(),), observed_share=0.5, text_encoder='open_clip:A/b'
     )
     response = FindObjects.Response()
-    fill_response(response, make_header('map', STAMP_NS), ' blue chair ', result)
+    request = FindObjects.Request(text=' blue chair ')
+    fill_response(response, make_header('map', STAMP_NS), request, result)
     assert response.success
     assert response.message == '1 found for "blue chair"; best is chair_3f2a with score 0.75'
     assert response.verdict == FindObjects.Response.FOUND
@@ -191,16 +193,19 @@ def test_an_answer_tells_everything_about_an_object():
 
 
 @pytest.mark.parametrize(
-    ('verdict', 'number', 'message'),
+    ('verdict', 'region', 'number', 'message'),
     [
-        ('absent', FindObjects.Response.ABSENT, 'nothing fits .* well enough, and 75%'),
-        ('unobserved', FindObjects.Response.UNOBSERVED, 'nothing fits .* yet, but only 75%'),
+        ('absent', [Region()], FindObjects.Response.ABSENT, 'well enough, and 75%'),
+        ('unobserved', [Region()], FindObjects.Response.UNOBSERVED, 'yet, but only 75%'),
+        ('absent', [], FindObjects.Response.ABSENT, 'nothing in the map fits "chair"'),
+        ('unobserved', [], FindObjects.Response.UNOBSERVED, 'has not looked at anything'),
     ],
 )
-def test_an_empty_answer_tells_why(verdict, number, message):
+def test_an_empty_answer_tells_why(verdict, region, number, message):
     response = FindObjects.Response()
     result = SearchResult(verdict=verdict, observed_share=0.75)
-    fill_response(response, make_header('map', 0), 'chair', result)
+    request = FindObjects.Request(text='chair', region=region)
+    fill_response(response, make_header('map', 0), request, result)
     assert response.success
     assert response.verdict == number
     assert not response.objects

@@ -49,3 +49,10 @@ def test_useless_regions_are_refused(region, match):
     for function in (inside, observed_share):
         with pytest.raises(SearchError, match=match):
             function(np.zeros((1, 3)), region)
+
+
+@pytest.mark.parametrize('far', [1e9, 1e300])
+def test_a_region_without_end_is_almost_unobserved(far):
+    coord = np.zeros((10, 3))
+    assert inside(coord, ([-far] * 3, [far] * 3)).all()
+    assert 0 < observed_share(coord, ([-far] * 3, [far] * 3)) < 1e-9
