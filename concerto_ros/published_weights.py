@@ -53,7 +53,7 @@ class PublishedWeights:
     @property
     def url(self) -> str:
         """Where the file is; the environment variable HF_ENDPOINT names a mirror."""
-        hub = os.environ.get('HF_ENDPOINT', _HUB).rstrip('/')
+        hub = (os.environ.get('HF_ENDPOINT') or _HUB).rstrip('/')
         return f'{hub}/{self.repo}/resolve/main/{self.file}'
 
     @property

@@ -94,7 +94,11 @@ def hub(cache, monkeypatch):
         thread.join()
 
 
-def test_names_are_those_of_the_hub():
+@pytest.mark.parametrize('endpoint', [None, ''])
+def test_names_are_those_of_the_hub(monkeypatch, endpoint):
+    monkeypatch.delenv('HF_ENDPOINT', raising=False)
+    if endpoint is not None:
+        monkeypatch.setenv('HF_ENDPOINT', endpoint)
     urls = {name: weights.url for name, weights in PUBLISHED.items()}
     concerto = 'https://huggingface.co/Pointcept/Concerto/resolve/main/concerto'
     assert urls == {
