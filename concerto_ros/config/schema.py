@@ -24,13 +24,16 @@ class InputConfig:
         'auto',
         'Reliability of the image subscriptions; auto takes what the publishers offer.',
     )
-    queue_size: int = param(10, 'Messages per topic that wait for their partners.', ge=1)
-    slop: float = param(0.05, 'Largest stamp difference within one frame.', unit='s', gt=0.0)
+    queue_size: int = param(10, 'Messages per topic that wait for their partners.', ge=1, le=1000)
+    slop: float = param(
+        0.05, 'Largest stamp difference within one frame.', unit='s', gt=0.0, le=10.0
+    )
     transform_timeout: float = param(
         1.0,
         'How long a frame waits for its transform before it is dropped.',
         unit='s',
         ge=0.0,
+        le=60.0,
         live=True,
     )
     reset_on_time_jump: bool = param(
@@ -73,7 +76,7 @@ class DepthConfig:
 class MapConfig:
     """The voxel map."""
 
-    voxel_size: float = param(0.02, 'Edge length of a voxel.', unit='m', gt=0.0)
+    voxel_size: float = param(0.02, 'Edge length of a voxel.', unit='m', ge=0.002, le=1.0)
     max_weight: float = param(
         64.0,
         'Cap on the weight of a voxel, in looks from one metre: how fast it follows change.',
@@ -122,7 +125,12 @@ class SemanticsConfig:
         0.0, 'A label with less confidence is unknown.', ge=0.0, le=1.0, live=True
     )
     period: float = param(
-        1.0, 'Shortest time between two runs of the network.', unit='s', ge=0.0, live=True
+        1.0,
+        'Shortest time between two runs of the network.',
+        unit='s',
+        ge=0.0,
+        le=3600.0,
+        live=True,
     )
     max_points: int = param(
         200_000, 'Most voxels in one run; the nearest to the camera are taken.', ge=1, live=True
@@ -155,13 +163,18 @@ class PublishConfig:
     """What goes out, and how often."""
 
     map_period: float = param(
-        2.0, 'Shortest time between two full maps.', unit='s', gt=0.0, live=True
+        2.0, 'Shortest time between two full maps.', unit='s', ge=0.01, le=3600.0, live=True
     )
     update_period: float = param(
-        0.5, 'Shortest time between two map updates.', unit='s', gt=0.0, live=True
+        0.5, 'Shortest time between two map updates.', unit='s', ge=0.01, le=3600.0, live=True
     )
     warning_period: float = param(
-        5.0, 'Shortest time between two reports of dropped frames.', unit='s', gt=0.0, live=True
+        5.0,
+        'Shortest time between two reports of dropped frames.',
+        unit='s',
+        ge=0.01,
+        le=3600.0,
+        live=True,
     )
 
 

@@ -43,7 +43,7 @@ def test_yaml_and_command_line_are_taken(make, tmp_path):
         ('map.voxel_sise:=0.1', r'unknown parameter "map.voxel_sise"; did you mean "map.voxel_si'),
         ('depth.max:=3', r'"depth.max" must be a float, got 3, a int \(write 3.0\)'),
         ('depth.max:=far', r'"depth.max" must be a float'),
-        ('map.voxel_size:=0.0', r'"map.voxel_size" must be > 0.0 m, got 0.0'),
+        ('map.voxel_size:=0.0', r'"map.voxel_size" must be >= 0.002 and <= 1.0 m, got 0.0'),
         ('input.qos:=best', r'"input.qos" must be one of auto, reliable, best_effort'),
         ('depth.min:=5.0', r'"depth.min" \(5.0 m\) must be smaller'),
     ],
