@@ -17,7 +17,7 @@ demo: $(READY) ; .venv/bin/python -m concerto_ros.ros.demo
 test: $(READY) ; .venv/bin/python -m pytest
 bench: $(READY) .venv/bench ; .venv/bin/python -m bench
 lint: $(READY) ; .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
-gpu-check: $(READY) ; CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu
+gpu-check: $(READY) ; CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu && .venv/bin/python -m bench.gpu
 
 $(READY): $(SETUP) ; @$(START) pip_ros/install.py
 .venv/bench: bench/requirements.txt $(READY) ; .venv/bin/pip install -q -r $< -c pip_ros/requirements.txt && touch $@

@@ -204,7 +204,11 @@ def make(*arguments, **variables):
         ('demo', '.venv/bin/python -m concerto_ros.ros.demo'),
         ('test', '.venv/bin/python -m pytest'),
         ('lint', '.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy'),
-        ('gpu-check', 'CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu'),
+        (
+            'gpu-check',
+            'CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu'
+            ' && .venv/bin/python -m bench.gpu',
+        ),
     ],
 )
 def test_every_target_is_one_command_after_the_set_up(target, command):

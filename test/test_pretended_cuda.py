@@ -213,11 +213,22 @@ def test_changes_in_place_reach_the_tensor_itself(pretended_cuda):
 
 
 def test_the_whole_pipeline_keeps_to_its_device(frames, weights, pretended_cuda):
-    expected_cloud, expected_changes, expected_hits = run(frames, weights, 'cpu')
+    expected = run(frames, weights, 'cpu')
     assert pretended_cuda.num_calls == 0
-    cloud, changes, hits = run(frames, weights, 'cuda')
+    found = run(frames, weights, 'cuda')
     assert pretended_cuda.num_calls > 1000
+    assert_alike(found, expected)
 
+
+@pytest.mark.gpu
+def test_the_whole_pipeline_on_a_gpu_says_what_it_says_on_a_cpu(frames, weights):
+    if not torch.cuda.is_available():
+        pytest.skip('no CUDA device')
+    assert_alike(run(frames, weights, 'cuda'), run(frames, weights, 'cpu'))
+
+
+def assert_alike(found, expected):
+    (cloud, changes, hits), (expected_cloud, expected_changes, expected_hits) = found, expected
     for name in ('coord', 'color', 'normal'):
         ours, reference = getattr(cloud, name), getattr(expected_cloud, name)
         np.testing.assert_allclose(ours, reference, atol=1e-5)
