@@ -4,31 +4,27 @@ from array import array
 
 import numpy as np
 from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs_py.point_cloud2 import dtype_from_fields
 from std_msgs.msg import ColorRGBA, Header
 
 from concerto_msgs.msg import LabelInfo, MapGroup, MapUpdate
 from concerto_ros.structures import Labels, MapChanges, MapCloud
 
-# name, offset, type of the message, type in memory; rgb holds 0x00RRGGBB in the bits of a float
-_LAYOUT = (
-    ('x', 0, PointField.FLOAT32, '<f4'),
-    ('y', 4, PointField.FLOAT32, '<f4'),
-    ('z', 8, PointField.FLOAT32, '<f4'),
-    ('rgb', 12, PointField.FLOAT32, '<u4'),
-    ('label', 16, PointField.UINT16, '<u2'),
-    ('language_label', 18, PointField.UINT16, '<u2'),
-    ('confidence', 20, PointField.FLOAT32, '<f4'),
-    ('language_confidence', 24, PointField.FLOAT32, '<f4'),
-)
 _POINT_STEP = 32  # bytes; the last four are padding
-_POINT = np.dtype(
-    {
-        'names': [name for name, *_ in _LAYOUT],
-        'formats': [kind for *_, kind in _LAYOUT],
-        'offsets': [offset for _, offset, *_ in _LAYOUT],
-        'itemsize': _POINT_STEP,
-    }
+_FIELDS = tuple(
+    PointField(name=name, offset=offset, datatype=datatype, count=1)
+    for name, offset, datatype in (
+        ('x', 0, PointField.FLOAT32),
+        ('y', 4, PointField.FLOAT32),
+        ('z', 8, PointField.FLOAT32),
+        ('rgb', 12, PointField.FLOAT32),  # its bits are 0x00RRGGBB
+        ('label', 16, PointField.UINT16),
+        ('language_label', 18, PointField.UINT16),
+        ('confidence', 20, PointField.FLOAT32),
+        ('language_confidence', 24, PointField.FLOAT32),
+    )
 )
+_POINT = dtype_from_fields(_FIELDS, _POINT_STEP)
 _SLICE = 16384  # points interleaved at a time: their 512 kB stay in the cache
 
 
@@ -42,17 +38,15 @@ def point_cloud(header: Header, cloud: MapCloud) -> PointCloud2:
         out = points[part]
         out['x'], out['y'], out['z'] = cloud.coord[part].T
         red, green, blue = cloud.color[part].T
-        out['rgb'] = red.astype(np.uint32) << 16 | green.astype(np.uint32) << 8 | blue
+        rgb = red.astype(np.uint32) << 16 | green.astype(np.uint32) << 8 | blue
+        out['rgb'] = rgb.view(np.float32)
         for name in ('label', 'language_label', 'confidence', 'language_confidence'):
             out[name] = getattr(cloud, name)[part]
     message = PointCloud2(
         header=header,
         height=1,
         width=num_points,
-        fields=[
-            PointField(name=name, offset=offset, datatype=datatype, count=1)
-            for name, offset, datatype, _ in _LAYOUT
-        ],
+        fields=list(_FIELDS),
         is_bigendian=False,
         point_step=_POINT_STEP,
         row_step=num_points * _POINT_STEP,
