@@ -14,6 +14,13 @@ from concerto_ros.model.attention_backend import (
 )
 from concerto_ros.model.windows import make_windows
 
+HAS_FLASH = importlib.util.find_spec('flash_attn') is not None
+# flash_attn is optional: without it there is nothing to test.
+FLASH_DTYPES = [
+    pytest.param(dtype, marks=pytest.mark.gpu)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16)
+    if HAS_FLASH
+]
 COUNTS = [[10], [2, 5, 0, 3, 1], [0], [4, 4]]
 
 
@@ -121,12 +128,11 @@ def test_runs_of_slots_see_each_other(counts):
     torch.testing.assert_close(found, attend_sdpa(qkv, windows, None)[windows.slot])
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('dtype', FLASH_DTYPES)
 @pytest.mark.parametrize('counts', COUNTS)
 def test_flash_equals_sdpa(counts, dtype):
-    if not torch.cuda.is_available() or importlib.util.find_spec('flash_attn') is None:
-        pytest.skip('flash_attn is optional and for CUDA: it or the device is absent')
+    if not torch.cuda.is_available():
+        pytest.skip('no CUDA device, or torch is built without CUDA')
     windows = make_windows(counts, 4, 'cuda')
     qkv = torch.randn(len(windows.gather), 3, 2, 16, device='cuda').to(dtype)
     backend = select_attention('flash', qkv.device, dtype)
@@ -147,9 +153,7 @@ def test_attention_is_chosen_and_said():
     assert select_attention('sdpa', cpu, torch.float32).notice.endswith('sdpa: as configured')
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec('flash_attn') is not None, reason='flash_attn is installed'
-)
+@pytest.mark.skipif(HAS_FLASH, reason='flash_attn is installed')
 def test_absent_flash_is_not_chosen():
     cuda = torch.device('cuda')
     assert select_attention('auto', cuda, torch.float16).name == 'sdpa'
