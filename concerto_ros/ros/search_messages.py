@@ -1,12 +1,11 @@
 """What a search found, as markers and as the answer of a service."""
 
-import math
-
 from builtin_interfaces.msg import Time as TimeMessage
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from numpy.typing import NDArray
 from rclpy.time import Time
 from std_msgs.msg import Header
+from tf_transformations import quaternion_from_euler
 from visualization_msgs.msg import Marker, MarkerArray
 
 from concerto_msgs.msg import ObjectHit as ObjectHitMessage
@@ -114,9 +113,8 @@ def _vector(xyz: NDArray) -> Vector3:
 
 
 def _pose(box: Box) -> Pose:
-    half = box.yaw / 2
-    turn = Quaternion(x=0.0, y=0.0, z=math.sin(half), w=math.cos(half))
-    return Pose(position=_point(box.center), orientation=turn)
+    x, y, z, w = map(float, quaternion_from_euler(0.0, 0.0, box.yaw))
+    return Pose(position=_point(box.center), orientation=Quaternion(x=x, y=y, z=z, w=w))
 
 
 def _time(stamp_ns: int) -> TimeMessage:
