@@ -1,14 +1,31 @@
 """Which rows of a cloud are neighbours on the grid: the geometry of a convolution."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import torch
 from torch import Tensor
 
 MAX_DENSE_CELLS = 64_000_000  # of the bounding box: 256 MB; beyond it keys are searched
+_CHUNK_ROWS = 8192  # of narrow features: a cache holds what their pairs read and write
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Some of the pairs of neighbours under one tap and, seen from the other, its opposite.
+
+    Attributes:
+        tap: Below that of the voxel itself.
+        rows: (M,) int64, growing.
+        neighbors: (M,) int64, the neighbour of each under `tap`.
+    """
+
+    tap: int
+    rows: Tensor
+    neighbors: Tensor
 
 
 @dataclass(frozen=True)
@@ -17,7 +34,8 @@ class Neighborhood:
 
     Attributes:
         table: (N, T) int32, row of the neighbour under each tap of the kernel, N where there is
-            none. Taps count along z fastest; with T = 27, tap 13 is the voxel itself.
+            none; in memory tap after tap. Taps count along z fastest; with T = 27, tap 13 is the
+            voxel itself.
         grid_coord: (N, 3) int64, the voxels.
         batch: (N,) int64, cloud of each; growing.
         rulebooks: What backends derived from the above, by their names.
@@ -29,14 +47,23 @@ class Neighborhood:
     rulebooks: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
-    def pairs(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """For each tap the rows that have a neighbour there, and the neighbours, int64."""
-        num_voxels = len(self.table)
-        pairs = []
-        for neighbor in self.table.t().contiguous():
-            rows = (neighbor < num_voxels).nonzero().squeeze(1)
-            pairs.append((rows, neighbor[rows].long()))
-        return tuple(pairs)
+    def pairs(self) -> tuple[Pairs, ...]:
+        """All pairs of neighbours, each once; those of near rows come one after the other."""
+        num_voxels, num_taps = self.table.shape
+        starts = range(0, num_voxels, _CHUNK_ROWS)
+        chunks: list[list[Pairs]] = [[] for _ in starts]
+        for tap in range(num_taps // 2):
+            neighbors = self.table[:, tap]
+            rows = (neighbors < num_voxels).nonzero().squeeze(1)
+            neighbors = neighbors[rows].long()  # int32 takes a slow path of index_add
+            bounds = torch.searchsorted(rows, torch.tensor(starts, device=rows.device)).tolist()
+            for chunk, part in zip(chunks, _parts(bounds, len(rows)), strict=True):
+                chunk.append(Pairs(tap, rows[part], neighbors[part]))
+        return tuple(pairs for chunk in chunks for pairs in chunk if len(pairs.rows))
+
+
+def _parts(starts: list[int], end: int) -> Iterator[slice]:
+    return (slice(a, b) for a, b in pairwise([*starts, end]))
 
 
 def find_neighbors(
@@ -74,7 +101,7 @@ def _look_up(key: Tensor, step: Tensor, num_cells: int) -> Tensor:
     num_voxels = len(key)
     cells = torch.full((num_cells,), num_voxels, dtype=torch.int32, device=key.device)
     cells[key] = torch.arange(num_voxels, dtype=torch.int32, device=key.device)
-    return cells[key[:, None] + step]
+    return cells[key + step[:, None]].t()
 
 
 def _search(key: Tensor, step: Tensor) -> Tensor:
@@ -82,13 +109,13 @@ def _search(key: Tensor, step: Tensor) -> Tensor:
     num_voxels, num_taps = len(key), len(step)
     ascending, row_of = key.sort()
     rows = torch.arange(num_voxels, device=key.device)
-    table = torch.full((num_voxels, num_taps), num_voxels, device=key.device)
-    table[:, num_taps // 2] = rows
+    table = key.new_full((num_taps, num_voxels), num_voxels)
+    table[num_taps // 2] = rows
     for tap in range(num_taps // 2):
         wanted = key + step[tap]
         place = torch.searchsorted(ascending, wanted).clamp_(max=num_voxels - 1)
         found = ascending[place] == wanted
         neighbor = row_of[place[found]]
-        table[found, tap] = neighbor
-        table[neighbor, num_taps - 1 - tap] = rows[found]
-    return table.int()
+        table[tap, found] = neighbor
+        table[num_taps - 1 - tap, neighbor] = rows[found]
+    return table.int().t()

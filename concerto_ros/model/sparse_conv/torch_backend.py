@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from concerto_ros.model.sparse_conv.neighborhood import Neighborhood
+from concerto_ros.model.sparse_conv.neighborhood import Neighborhood, Pairs
 
-_NARROW = 64  # channels up to which, on a CPU, gathering all taps beats one product per tap
+_NARROW = 64  # channels up to which gathering all taps beats pairs in half precision
 _CHUNK_ROWS = 512  # gathered at a time on a CPU: stays in its cache
 _CHUNK_BYTES = 2**28  # likewise on other devices: fills them
 
@@ -25,70 +25,84 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood
     Returns:
         (N, O): `bias + sum over r of weight[:, r] @ x[voxel + r - k // 2]`.
     """
-    y: Tensor = _Convolution.apply(x, weight.flatten(1, 3), neighborhood)  # type: ignore[no-untyped-call]
-    return y + bias
+    y: Tensor = _Convolution.apply(x, weight.flatten(1, 3), bias.to(x.dtype), neighborhood)  # type: ignore[no-untyped-call]
+    return y
 
 
 class _Convolution(torch.autograd.Function):
     """Keeps only its inputs for the backward pass, not the 27 times wider gathered rows."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, neighborhood: Neighborhood) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.neighborhood = neighborhood
-        return _gather_and_multiply(x, weight, neighborhood)
+        return _convolve(x, weight, bias, neighborhood)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad = grad.contiguous()
-        grad_x = grad_weight = None
+        grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             # If q is p's neighbour under tap t, p is q's under the tap opposite to t.
             opposite = weight.flip(1).transpose(0, 2).contiguous()
-            grad_x = _gather_and_multiply(grad, opposite, ctx.neighborhood)
+            grad_x = _convolve(grad, opposite, grad.new_zeros(()), ctx.neighborhood)
         if ctx.needs_input_grad[1]:
             grad_weight = _weight_gradient(x, grad, ctx.neighborhood)
-        return grad_x, grad_weight, None
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad.sum(0)
+        return grad_x, grad_weight, grad_bias, None
 
 
-def _gather_and_multiply(x: Tensor, weight: Tensor, neighborhood: Neighborhood) -> Tensor:
-    """Return (N, O) from x (N, I) and weight (O, T, I)."""
-    if _is_per_tap(x):
-        return _multiply_per_tap(x, weight, neighborhood)
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood) -> Tensor:
+    """Return (N, O) from x (N, I), weight (O, T, I) and bias (O,) or ()."""
+    if _is_by_pairs(x):
+        return _multiply_pairs(x, weight, bias, neighborhood.pairs)
     y = x.new_empty(len(x), weight.shape[0])
     matrix = weight.flatten(1).t()
     for rows, gathered in _gather_chunks(x, neighborhood.table):
-        torch.mm(gathered, matrix, out=y[rows])
+        torch.addmm(bias, gathered, matrix, out=y[rows])
     return y
 
 
-def _is_per_tap(x: Tensor) -> bool:
-    """Tell whether each tap is a product of its own; on a GPU that costs launches and waiting."""
-    return x.device.type == 'cpu' and x.shape[1] > _NARROW
+def _is_by_pairs(x: Tensor) -> bool:
+    """Tell whether only taps with a neighbour are multiplied; on a GPU that costs launches."""
+    return x.device.type == 'cpu' and (x.shape[1] > _NARROW or x.element_size() >= 4)
 
 
-def _multiply_per_tap(x: Tensor, weight: Tensor, neighborhood: Neighborhood) -> Tensor:
-    num_taps = weight.shape[1]
-    y = x @ weight[:, num_taps // 2].t()
-    for tap, (rows, neighbors) in enumerate(neighborhood.pairs):
-        if tap != num_taps // 2 and len(rows):
-            y.index_add_(0, rows, x.index_select(0, neighbors) @ weight[:, tap].t())
-    return y
+def _multiply_pairs(x: Tensor, weight: Tensor, bias: Tensor, pairs: tuple[Pairs, ...]) -> Tensor:
+    """Add up products of one tap at a time, in float32 also for half precision."""
+    taps = weight.unbind(1)
+    y = torch.addmm(bias, x, taps[len(taps) // 2].t())
+    total = y if y.element_size() >= 4 else y.float()
+    longest = max((len(p.rows) for p in pairs), default=0)
+    gathered, product = x.new_empty(longest, x.shape[1]), x.new_empty(longest, y.shape[1])
+    for p in pairs:
+        both = (p.tap, p.rows, p.neighbors), (-1 - p.tap, p.neighbors, p.rows)
+        for tap, rows, neighbors in both:
+            found = torch.index_select(x, 0, neighbors, out=gathered[: len(rows)])
+            result = torch.mm(found, taps[tap].t(), out=product[: len(rows)])
+            total.index_add_(0, rows, result.to(total.dtype))
+    return total.to(y.dtype)
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, neighborhood: Neighborhood) -> Tensor:
     """Return (O, T, I)."""
     num_taps = neighborhood.table.shape[1]
-    gradient = x.new_zeros(grad.shape[1], num_taps, x.shape[1])
-    if _is_per_tap(x):
-        for tap, (rows, neighbors) in enumerate(neighborhood.pairs):
-            gradient[:, tap] = grad.index_select(0, rows).t() @ x.index_select(0, neighbors)
+    gradient = x.new_zeros(num_taps, grad.shape[1], x.shape[1])
+    if not _is_by_pairs(x):
+        gradient = gradient.transpose(0, 1).contiguous()
+        for rows, gathered in _gather_chunks(x, neighborhood.table):
+            gradient.flatten(1).addmm_(grad[rows].t(), gathered)
         return gradient
-    for rows, gathered in _gather_chunks(x, neighborhood.table):
-        gradient.flatten(1).addmm_(grad[rows].t(), gathered)
-    return gradient
+    gradient[num_taps // 2].addmm_(grad.t(), x)
+    for p in neighborhood.pairs:
+        gradient[p.tap].addmm_(grad[p.rows].t(), x[p.neighbors])
+        gradient[-1 - p.tap].addmm_(grad[p.neighbors].t(), x[p.rows])
+    return gradient.transpose(0, 1)
 
 
 def _gather_chunks(x: Tensor, table: Tensor) -> Any:
