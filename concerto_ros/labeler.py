@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concerto_ros.config.schema import SemanticsConfig
-from concerto_ros.errors import CheckpointError, SearchError
+from concerto_ros.errors import CheckpointError, ConcertoError, SearchError
 from concerto_ros.mapping import VoxelMap
 from concerto_ros.model import (
     FeaturePyramid,
@@ -106,12 +106,17 @@ class Labeler:
             voxel_map: The map.
             rows: (M,) int64, a window without holes.
             config: Precision, and least confidence of a label.
+
+        Raises:
+            ConcertoError: Features overflow in half precision; the map is untouched.
         """
         if self._backbone is None:
             return
         points = point_batch(voxel_map, rows)
         with precision(config.precision, self._device):
             pyramid = _in_single(self._backbone(points))
+        if config.precision == 'fp16':
+            _check_overflow(pyramid)
         if self._head is not None:
             label, confidence = self._head.predict(pyramid)
             label = torch.where(confidence >= config.min_confidence, label.int(), UNKNOWN)
@@ -213,6 +218,14 @@ def _in_single(pyramid: FeaturePyramid) -> FeaturePyramid:
     """Return features as float32, so that nothing that reads them rounds once more."""
     levels = (dataclasses.replace(level, feat=level.feat.float()) for level in pyramid.levels)
     return FeaturePyramid(tuple(levels))
+
+
+def _check_overflow(pyramid: FeaturePyramid) -> None:
+    if not all(level.feat.isfinite().all() for level in pyramid.levels):
+        raise ConcertoError(
+            'features of these weights overflow in fp16 (beyond 65504): set semantics.precision '
+            'to bf16 or fp32'
+        )
 
 
 def point_batch(voxel_map: VoxelMap, rows: Tensor) -> PointBatch:

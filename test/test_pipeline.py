@@ -8,7 +8,13 @@ import torch
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
-from concerto_ros.errors import BackendUnavailable, CheckpointError, FrameError, SearchError
+from concerto_ros.errors import (
+    BackendUnavailable,
+    CheckpointError,
+    ConcertoError,
+    FrameError,
+    SearchError,
+)
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import from_quaternion
 from concerto_ros.model import (
@@ -135,6 +141,18 @@ def test_half_precision_hardly_changes_what_is_certain(frames, weights, precisio
     np.testing.assert_allclose(ours.confidence, reference.confidence, atol=0.1)
     assert not np.array_equal(ours.confidence, reference.confidence)
     assert (ours.label == reference.label).mean() > 0.95
+
+
+def test_overflow_in_half_precision_is_told(frames, weights, tmp_path):
+    backbone, _ = load_checkpoint(weights['semantics.checkpoint'])
+    backbone.embedding.stem.linear.weight *= 1e6  # the next layer normalises
+    save_checkpoint(backbone, tmp_path / 'backbone.pth')
+    weights = {**weights, 'semantics.checkpoint': str(tmp_path / 'backbone.pth')}
+    assert mapped(frames, {**weights, 'semantics.precision': 'bf16'}).update_semantics() > 0
+    pipeline = mapped(frames, {**weights, 'semantics.precision': 'fp16'})
+    with pytest.raises(ConcertoError, match=r'overflow in fp16.*semantics\.precision'):
+        pipeline.update_semantics()
+    assert not pipeline.cloud().label.any()
 
 
 def test_what_computes_is_chosen_by_name_or_said(weights):
