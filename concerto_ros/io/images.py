@@ -73,8 +73,9 @@ def decode_depth(
         data: Any buffer of at least `height * step` bytes.
 
     Returns:
-        (H, W) float32 [m]; not finite or <= 0 is no measurement. 32FC1 in the byte order of this
-        machine shares the memory of `data` and is read-only if that is.
+        (H, W) float32 [m], aligned; not finite or <= 0 is no measurement. 32FC1 in the byte order
+        of this machine shares the memory of `data`, and is read-only if that is, unless `step` is
+        no multiple of 4.
 
     Raises:
         FrameError: The encoding is another, or sizes and data do not fit together.
@@ -83,7 +84,7 @@ def decode_depth(
         raise FrameError(_wrong_encoding('depth', encoding, _DEPTH_DTYPES))
     dtype = np.dtype(('>' if is_bigendian else '<') + _DEPTH_DTYPES[encoding])
     values = _view(height, width, step, dtype, 1, data)[..., 0]
-    return values.astype(np.float32, copy=False) if dtype.kind == 'f' else _metres(values)
+    return np.require(values, np.float32, 'A') if dtype.kind == 'f' else _metres(values)
 
 
 def decode_compressed_color(format: str, data: Any) -> NDArray[np.uint8]:  # noqa: A002

@@ -4,6 +4,7 @@ from array import array
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from concerto_ros.errors import FrameError
@@ -82,6 +83,22 @@ def test_float_depth_keeps_its_missing_values(is_bigendian):
     depth = decode_depth('32FC1', 2, 3, 16, is_bigendian, padded(memory, 16))
     np.testing.assert_array_equal(depth, values)
     assert depth.dtype == np.dtype(np.float32)
+
+
+@pytest.mark.parametrize('padding', [1, 2, 3])
+@pytest.mark.parametrize('wrap', [bytes, bytearray])
+def test_float_depth_with_odd_rows_suits_torch(wrap, padding):
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    depth = decode_depth('32FC1', 2, 3, 12 + padding, False, wrap(padded(values, 12 + padding)))
+    assert depth.flags.writeable  # a copy: torch takes only strides of whole values
+    np.testing.assert_array_equal(torch.from_numpy(depth).numpy(), values)
+
+
+def test_float_depth_with_whole_rows_is_not_copied():
+    data = bytearray(2 * 16)
+    depth = decode_depth('32FC1', 2, 3, 16, False, data)
+    assert np.shares_memory(depth, np.frombuffer(data, np.uint8))
+    assert torch.from_numpy(depth).shape == (2, 3)
 
 
 def test_unknown_encodings_name_the_cure():
