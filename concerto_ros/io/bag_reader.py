@@ -17,7 +17,7 @@ from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import invert
 from concerto_ros.io.bag_messages import BagMessages
 from concerto_ros.io.bag_topics import TF_TYPES, TopicNames, choose_topics
-from concerto_ros.io.calibration import Calibration, distortion_shift
+from concerto_ros.io.calibration import Calibration, distortion_shift, stereo_warning
 from concerto_ros.io.frame_assembly import CameraImage, assemble_frame, frame_transforms
 from concerto_ros.io.images import (
     decode_color,
@@ -88,7 +88,7 @@ class BagReader:
             self._transforms = self._read_transforms()
             self._camera_frame = self._first(self.topics.depth).header.frame_id.lstrip('/')
             self._depth_info = self._read_depth_info()
-            self._warn_of_distortion()
+            self._warn_of_lens()
             self._map_frame = frames.map
             self.frame_id = _fusion_frame(self._transforms, self._camera_frame, frames)
         except BaseException:
@@ -231,8 +231,13 @@ class BagReader:
         topic = self.topics.depth_camera_info
         return _calibration(self._first(topic)) if topic else None
 
-    def _warn_of_distortion(self) -> None:
-        shift = distortion_shift(_calibration(self._first(self.topics.camera_info)))
+    def _warn_of_lens(self) -> None:
+        color_info = _calibration(self._first(self.topics.camera_info))
+        if sentence := stereo_warning(color_info):
+            _LOG.warning('%s: %s', self.topics.camera_info, sentence)
+        if self._depth_info is not None and (sentence := stereo_warning(self._depth_info)):
+            _LOG.warning('%s: %s', self.topics.depth_camera_info, sentence)
+        shift = distortion_shift(color_info)
         if shift > _MAX_DISTORTION_PX and 'rect' not in self.topics.color:
             _LOG.warning(
                 'the lens moves the border of %s by %.0f px, but images are taken as rectified; '
@@ -303,6 +308,8 @@ def _calibration(message: Any) -> Calibration:
     return Calibration(
         width=message.width, height=message.height, k=field('k'), p=field('p'), d=field('d'),
         distortion_model=message.distortion_model,
+        binning=(message.binning_x, message.binning_y),
+        roi=(message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height),
     )  # fmt: skip
 
 

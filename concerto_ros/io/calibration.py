@@ -13,13 +13,19 @@ from concerto_ros.geometry.camera import PinholeCamera
 class Calibration:
     """What a sensor_msgs/CameraInfo says, without ROS.
 
+    Size, K and P are those of the full resolution: what the image shows of it, and how many
+    pixels make one of the image, say `roi` and `binning`.
+
     Attributes:
-        width: Width of the calibrated image [px]; 0 if the driver left it out.
-        height: Height of the calibrated image [px]; 0 if the driver left it out.
+        width: Full width [px]; 0 if the driver left it out.
+        height: Full height [px]; 0 if the driver left it out.
         k: (9,) intrinsics of the raw image, row by row; k[0] = 0 is uncalibrated.
         p: (12,) projection of the rectified image, row by row; p[0] = 0 is unset.
         d: Distortion coefficients of the raw image; empty or zeros is none.
         distortion_model: plumb_bob, rational_polynomial or equidistant.
+        binning: Pixels along x and y that make one of the image; 0 is 1.
+        roi: x and y of the first pixel, width and height of the window [px of the full
+            resolution]; a size of 0 reaches to the end.
     """
 
     width: int
@@ -28,6 +34,17 @@ class Calibration:
     p: Sequence[float]
     d: Sequence[float] = ()
     distortion_model: str = 'plumb_bob'
+    binning: tuple[int, int] = (1, 1)
+    roi: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def image_size(self, otherwise: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+        """Return width and height [px] of the image; `otherwise` where the driver left it out."""
+        x, y, width, height = self.roi
+        width = width or self.width - x
+        height = height or self.height - y
+        if width <= 0 or height <= 0:
+            return otherwise
+        return width // max(self.binning[0], 1), height // max(self.binning[1], 1)
 
 
 def camera_from_info(
@@ -40,6 +57,8 @@ def camera_from_info(
     Raises:
         CalibrationError: Neither is set, a value is impossible, or the image has another aspect
             ratio than the calibration.
+
+    Source: sensor_msgs/CameraInfo, on binning_x, binning_y and roi.
     """
     k, p = calibration.k, calibration.p
     if len(p) == 12 and p[0] != 0:
@@ -51,11 +70,29 @@ def camera_from_info(
             'camera is uncalibrated: camera_info has fx = 0 in both K and P; calibrate it or have '
             'its driver fill them'
         )
+    x, y = calibration.roi[:2]
+    step_x, step_y = (max(step, 1) for step in calibration.binning)
+    width, height = calibration.image_size(otherwise=(image_width, image_height))
     camera = PinholeCamera(
-        width=calibration.width or image_width, height=calibration.height or image_height,
-        fx=float(fx), fy=float(fy), cx=float(cx), cy=float(cy),
+        width=width, height=height, fx=float(fx) / step_x, fy=float(fy) / step_y,
+        # the centre of a pixel of the image is that of the pixels which make it
+        cx=(float(cx) - x - (step_x - 1) / 2) / step_x,
+        cy=(float(cy) - y - (step_y - 1) / 2) / step_y,
     )  # fmt: skip
     return camera.scaled(image_width, image_height)
+
+
+def stereo_warning(calibration: Calibration) -> str:
+    """Return a sentence if P is that of a second stereo camera, which stands beside its frame."""
+    p = calibration.p
+    if len(p) != 12 or p[0] == 0 or (p[3] == 0 and p[7] == 0):
+        return ''
+    offset = float(np.hypot(p[3], p[7]) / p[0])
+    return (
+        f'P has Tx = {p[3]:g} and Ty = {p[7]:g}, as of the second camera of a stereo pair: unless '
+        f'its frame_id is its own, the map is off by {offset:.3f} m; take the image of the first '
+        '(left) camera'
+    )
 
 
 def distortion_shift(calibration: Calibration) -> float:

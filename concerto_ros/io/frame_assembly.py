@@ -97,7 +97,7 @@ def _depth_camera(
 ) -> PinholeCamera:
     height, width = depth.pixels.shape[:2]
     if color.frame_id.lstrip('/') == depth.frame_id.lstrip('/'):
-        if info is not None and (info.width, info.height) == (width, height):
+        if info is not None and info.image_size() == (width, height):
             return camera_from_info(info, width, height)
         return color_camera.scaled(width, height)
     if info is None:

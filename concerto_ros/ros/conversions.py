@@ -69,6 +69,8 @@ def calibration(message: CameraInfo) -> Calibration:
         p=message.p,
         d=message.d,
         distortion_model=message.distortion_model,
+        binning=(message.binning_x, message.binning_y),
+        roi=(message.roi.x_offset, message.roi.y_offset, message.roi.width, message.roi.height),
     )
 
 

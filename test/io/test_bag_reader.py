@@ -267,6 +267,34 @@ def test_distorted_images_are_warned_about(bag, seconds, tmp_path, caplog):
     assert 'the lens moves the border of /color/image by' in caplog.text
 
 
+def color_infos(bag):
+    return [message for topic, _, message in bag.messages if topic == '/color/camera_info']
+
+
+def test_a_region_of_interest_in_camera_info_is_obeyed(bag, seconds, tmp_path):
+    add_camera_tree(bag, seconds)
+    bag.rgbd(seconds(0.5))
+    for message in color_infos(bag):
+        message.width, message.height, message.binning_x, message.binning_y = 64, 48, 2, 2
+        roi = message.roi
+        roi.x_offset, roi.y_offset, roi.width, roi.height = 1, 2, 16, 12
+    (frame,), _ = read(bag.write(tmp_path / 'bag'))
+    camera = frame.color_camera
+    assert (camera.width, camera.height, camera.fx) == (8, 6, 4)
+    assert (camera.cx, camera.cy) == ((3.5 - 1 - 0.5) / 2, (2.5 - 2 - 0.5) / 2)
+
+
+def test_the_second_camera_of_a_stereo_pair_is_warned_about(bag, seconds, tmp_path, caplog):
+    add_camera_tree(bag, seconds)
+    bag.rgbd(seconds(0.5))
+    for message in color_infos(bag):
+        message.p = np.array([8.0, 0, 3.5, -1.6, 0, 8, 2.5, 0, 0, 0, 1, 0])
+    with caplog.at_level(logging.WARNING):
+        read(bag.write(tmp_path / 'bag'))
+    assert '/color/camera_info: P has Tx = -1.6' in caplog.text
+    assert 'off by 0.200 m' in caplog.text
+
+
 @pytest.mark.parametrize('suffix', ['.mcap', '.db3', '.bag'])
 def test_truncated_recording_is_read_up_to_its_end(make_frames, tmp_path, suffix):
     frames = make_frames(40)

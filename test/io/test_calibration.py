@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from concerto_ros.errors import CalibrationError
-from concerto_ros.io.calibration import Calibration, camera_from_info, distortion_shift
+from concerto_ros.io.calibration import (
+    Calibration,
+    camera_from_info,
+    distortion_shift,
+    stereo_warning,
+)
 
 K = (500.0, 0, 320, 0, 510, 240, 0, 0, 1)
 P = (450.0, 0, 310, 0, 0, 460, 230, 0, 0, 0, 1, 0)
@@ -33,6 +38,47 @@ def test_camera_follows_the_size_of_the_image():
 def test_missing_size_is_that_of_the_image():
     camera = camera_from_info(info(width=0, height=0), 848, 480)
     assert (camera.width, camera.height, camera.fx) == (848, 480, 500)
+
+
+def numbers(camera):
+    return camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy
+
+
+@pytest.mark.parametrize('p', [UNSET_P, (500.0, 0, 320, 0, 0, 510, 240, 0, 0, 0, 1, 0)])
+def test_a_region_of_interest_moves_the_principal_point(p):
+    found = camera_from_info(info(p=p, roi=(100, 60, 400, 300)), 400, 300)
+    assert numbers(found) == (400, 300, 500, 510, 220, 180)
+
+
+@pytest.mark.parametrize('roi', [(0, 0, 0, 0), (0, 0, 640, 480)])
+def test_a_region_of_nothing_or_everything_is_the_whole_image(roi):
+    found = camera_from_info(info(roi=roi, binning=(0, 0)), 640, 480)
+    assert numbers(found) == (640, 480, 500, 510, 320, 240)
+
+
+def test_binned_pixels_lie_in_the_middle_of_those_they_are_made_of():
+    found = camera_from_info(info(binning=(2, 2)), 320, 240)
+    assert numbers(found) == (320, 240, 250, 255, 159.75, 119.75)
+    assert found == camera_from_info(info(), 320, 240)
+    found = camera_from_info(info(binning=(4, 1)), 160, 480)
+    assert numbers(found) == (160, 480, 125, 510, (320 - 1.5) / 4, 240)
+
+
+def test_a_region_is_cut_out_before_it_is_binned():
+    found = camera_from_info(info(roi=(100, 60, 400, 300), binning=(2, 2)), 200, 150)
+    assert numbers(found) == (200, 150, 250, 255, (220 - 0.5) / 2, (180 - 0.5) / 2)
+
+
+def test_a_region_of_another_shape_than_the_image_is_refused():
+    with pytest.raises(CalibrationError, match='image is 640x480 but its camera_info says 400x40'):
+        camera_from_info(info(roi=(0, 0, 400, 40)), 640, 480)
+
+
+def test_the_second_camera_of_a_stereo_pair_is_told():
+    right = (450.0, 0, 310, -54.0, 0, 460, 230, 0, 0, 0, 1, 0)
+    assert 'Tx = -54' in stereo_warning(info(p=right))
+    assert 'off by 0.120 m' in stereo_warning(info(p=right))
+    assert stereo_warning(info(p=P)) == stereo_warning(info()) == stereo_warning(info(p=())) == ''
 
 
 def test_unusable_calibrations_are_refused():

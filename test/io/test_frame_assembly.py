@@ -53,6 +53,13 @@ def test_registered_depth_prefers_its_own_calibration_if_the_size_fits():
     assert frame.depth_camera.fx == 5
 
 
+def test_registered_depth_prefers_its_own_calibration_if_its_binned_region_fits():
+    k = (6.0, 0, 5, 0, 6, 4, 0, 0, 1)
+    cut = Calibration(width=20, height=10, k=k, p=(0.0,) * 12, binning=(2, 2), roi=(2, 1, 8, 6))
+    frame = assemble_frame(color(), depth(4, 3), info(8, 6, 10), cut, REGISTERED)
+    assert (frame.depth_camera.fx, frame.depth_camera.cx, frame.depth_camera.cy) == (3, 1.25, 1.25)
+
+
 def test_leading_slash_does_not_make_another_frame():
     image = depth(frame_id='/color')
     assert assemble_frame(color(), image, info(8, 6, 10), None, REGISTERED).depth_camera.fx == 10

@@ -68,6 +68,16 @@ def test_intrinsics_survive_a_round_trip():
     assert camera_from_info(calibration(message), 64, 48) == camera
 
 
+def test_binning_and_region_of_a_camera_info_are_kept():
+    camera = PinholeCamera(width=64, height=48, fx=50.0, fy=50.0, cx=31.5, cy=23.5)
+    message = camera_info_message(make_header('camera', STAMP), camera)
+    message.binning_x = message.binning_y = 2
+    message.roi.x_offset, message.roi.y_offset = 8, 4
+    message.roi.width, message.roi.height = 32, 24
+    found = camera_from_info(calibration(message), 16, 12)
+    assert (found.fx, found.cx, found.cy) == (25, 11.5, 9.5)
+
+
 def test_transforms_survive_a_round_trip_in_float32():
     rng = np.random.default_rng(0)
     for _ in range(100):
