@@ -17,11 +17,13 @@ from concerto_ros.model import (
     PointBatch,
     PointTransformerV3,
     load_checkpoint,
+    make_plan,
     prepare_map,
 )
 from concerto_ros.model.attention import use_attention
 from concerto_ros.model.attention_backend import select_attention
 from concerto_ros.model.precision import DTYPES, precision
+from concerto_ros.model.serialization import MAX_DEPTH
 from concerto_ros.model.sparse_conv import select_backend, use_backend
 from concerto_ros.semantics import (
     ClassHead,
@@ -114,7 +116,11 @@ class Labeler:
             return
         points = point_batch(voxel_map, rows)
         with precision(config.precision, self._device):
-            pyramid = _in_single(self._backbone(points))
+            # A fixed depth keeps the curves as they are while the map grows.
+            plan = make_plan(
+                points.grid_coord, points.offset, self._backbone.config, depth=MAX_DEPTH
+            )
+            pyramid = _in_single(self._backbone(points, plan=plan))
         if config.precision == 'fp16':
             _check_overflow(pyramid)
         if self._head is not None:
@@ -217,7 +223,7 @@ def _on_device(linear: _Linear, device: torch.device) -> _Linear:
 def _in_single(pyramid: FeaturePyramid) -> FeaturePyramid:
     """Return features as float32, so that nothing that reads them rounds once more."""
     levels = (dataclasses.replace(level, feat=level.feat.float()) for level in pyramid.levels)
-    return FeaturePyramid(tuple(levels))
+    return dataclasses.replace(pyramid, levels=tuple(levels))
 
 
 def _check_overflow(pyramid: FeaturePyramid) -> None:

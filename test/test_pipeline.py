@@ -22,6 +22,7 @@ from concerto_ros.model import (
     PointBatch,
     PointTransformerV3,
     load_checkpoint,
+    make_plan,
     save_checkpoint,
 )
 from concerto_ros.pipeline import PerceptionPipeline
@@ -113,7 +114,9 @@ def test_labels_are_what_the_network_says_of_the_same_voxels(frames, weights):
     cloud = pipeline.cloud()
     backbone, _ = load_checkpoint(weights['semantics.checkpoint'])
     with torch.inference_mode():
-        pyramid = backbone(direct_input(pipeline))
+        points = direct_input(pipeline)
+        plan = make_plan(points.grid_coord, points.offset, backbone.config, depth=16)
+        pyramid = backbone(points, plan=plan)
         probability = ClassHead.load(weights['semantics.head'])
         label, confidence = probability.predict(pyramid)
         translator = Translator.load(weights['semantics.translator'])
@@ -156,7 +159,8 @@ def test_overflow_in_half_precision_is_told(frames, weights, tmp_path):
 
 
 def test_what_computes_is_chosen_by_name_or_said(weights):
-    notices = mapped([], weights).notices
+    assert mapped([], weights).notices[1] == 'convolution by torch: as configured'
+    notices = mapped([], {**weights, 'semantics.convolution': 'auto'}).notices
     assert 'convolution by torch: spconv is for CUDA' in notices[1]
     assert 'attention by sdpa: flash_attn is for CUDA' in notices[2]
     with pytest.raises(BackendUnavailable, match='convolution by spconv is not possible'):

@@ -114,7 +114,9 @@ class SemanticsConfig:
         'Arithmetic of the network; bf16 is faster where the processor has it, fp16 is for CUDA.',
     )
     convolution: Literal['auto', 'torch', 'spconv'] = param(
-        'auto', 'What computes convolutions; auto: spconv where it is installed and can run.'
+        'torch',
+        'What computes convolutions; auto: spconv where it can run, whose sums do not repeat bit '
+        'by bit.',
     )
     attention: Literal['auto', 'sdpa', 'flash'] = param(
         'auto',
