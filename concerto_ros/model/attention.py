@@ -42,14 +42,22 @@ class SerializedAttention(nn.Module):
 
     def forward(self, x: Tensor, windows: Windows, grid_coord: Tensor) -> Tensor:
         """Return (N, C) from (N, C) and the (N, 3) cells of the rows."""
+        parts = list(windows.parts()) if x.device.type == 'cpu' else []
+        if len(parts) > 1:
+            y = torch.cat([self._attend(x, part, grid_coord) for part in parts])
+        else:
+            y = self._attend(x, windows, grid_coord)
+        x = self.proj(y.index_select(0, windows.slot))
+        return x
+
+    def _attend(self, x: Tensor, windows: Windows, grid_coord: Tensor) -> Tensor:
+        """Return the (P, C) result of each slot."""
         qkv = self.qkv(x.index_select(0, windows.gather))
         bias = None
         if self.rpe is not None:
             bias = partial(_bias, self.rpe, grid_coord, windows.gather)
         heads = (len(qkv), 3, self.num_heads, x.shape[1] // self.num_heads)
-        y = self.attend(qkv.view(heads), windows, bias)
-        x = self.proj(y.flatten(1).index_select(0, windows.slot))
-        return x
+        return self.attend(qkv.view(heads), windows, bias).flatten(1)
 
 
 def _bias(rpe: 'RelativePosition', grid_coord: Tensor, gather: Tensor, slots: Tensor) -> Tensor:

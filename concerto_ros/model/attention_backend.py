@@ -93,12 +93,13 @@ def attend_sdpa(qkv: Tensor, windows: Windows, bias: Bias | None) -> Tensor:
         bias: What is added to the scores, if anything.
 
     Returns:
-        (P, H, D) in the dtype of `qkv`.
+        (P, H, D) in the dtype of `qkv`; anything in the slots that all full windows spare.
     """
     num_slots = windows.num_full * windows.size
     results = []
     if num_slots:
-        results.append(_attend(qkv[:num_slots], windows.size, 0, None, bias))
+        spare = min(windows.spare) if bias is None else 0
+        results.append(_attend(qkv[:num_slots], windows.size, 0, None, bias, spare))
     if windows.short_size:
         short, mask = qkv[num_slots:], windows.short_mask
         results.append(_attend(short, windows.short_size, num_slots, mask, bias))
@@ -108,18 +109,25 @@ def attend_sdpa(qkv: Tensor, windows: Windows, bias: Bias | None) -> Tensor:
 
 
 def _attend(
-    qkv: Tensor, size: int, first_slot: int, key_mask: Tensor | None, bias: Bias | None
+    qkv: Tensor,
+    size: int,
+    first_slot: int,
+    key_mask: Tensor | None,
+    bias: Bias | None,
+    spare: int = 0,
 ) -> Tensor:
-    """Return (P, H, D) from (P, 3, H, D), P a multiple of `size`."""
+    """Return (P, H, D) from (P, 3, H, D), P a multiple of `size`, of which some are not needed."""
+    dtype = qkv.dtype
+    if qkv.device.type == 'cpu' and dtype in _HALF:
+        qkv = qkv.float()
     q, k, v = qkv.view(-1, size, *qkv.shape[1:]).permute(2, 0, 3, 1, 4)  # each (W, H, size, D)
     with torch.autocast(qkv.device.type, enabled=False):
-        if qkv.device.type == 'cpu' and qkv.dtype in _HALF:
-            q, k, v = q.float(), k.float(), v.float()
         if bias is None:
-            y = functional.scaled_dot_product_attention(q, k, v, attn_mask=key_mask)
+            y = functional.scaled_dot_product_attention(q[:, :, spare:], k, v, key_mask)
+            y = functional.pad(y, (0, 0, spare, 0)) if spare else y
         else:
             y = _attend_with_bias(q, k, v, first_slot, key_mask, bias)
-    return y.transpose(1, 2).flatten(0, 1).to(qkv.dtype)
+    return y.transpose(1, 2).flatten(0, 1).to(dtype)
 
 
 def _attend_with_bias(

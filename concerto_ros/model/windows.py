@@ -1,9 +1,13 @@
 """Attention windows: runs of consecutive rows along a space-filling curve."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
+
+_PART_WINDOWS = 8  # of a part: a cache holds the features of its slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,7 @@ class Windows:
             filling of a short window is a run of its own.
         size: Slots of a full window.
         num_full: Full windows.
+        spare: For each full window how many of its first slots no row takes its result from.
         short_size: Slots of a short window; 0 if there are none.
         short_mask: (W, 1, 1, short_size) bool, slots that count as keys; None: all.
     """
@@ -29,6 +34,7 @@ class Windows:
     starts: Tensor
     size: int
     num_full: int
+    spare: tuple[int, ...]
     short_size: int
     short_mask: Tensor | None
 
@@ -37,6 +43,34 @@ class Windows:
         place = torch.empty_like(order)
         place[order] = torch.arange(len(order), device=order.device)
         return replace(self, gather=order[self.gather], slot=self.slot[place])
+
+    def parts(self) -> Iterator['Windows']:
+        """Cut into parts to be computed one after the other, `slot` counting through all.
+
+        Full windows of one part spare the same number of slots.
+        """
+        first = 0
+        for spare, group in groupby(self.spare):
+            end = first + len(list(group))
+            for begin in range(first, end, _PART_WINDOWS):
+                count = min(_PART_WINDOWS, end - begin)
+                yield self._part(begin, count, (spare,) * count)
+            first = end
+        if self.short_size:
+            yield self._part(self.num_full, 0, ())
+
+    def _part(self, first: int, count: int, spare: tuple[int, ...]) -> 'Windows':
+        """Return full windows from the given one on, or all the short ones if `count` is zero."""
+        begin, end = first * self.size, (first + count) * self.size if count else None
+        return replace(
+            self,
+            gather=self.gather[begin:end],
+            starts=self.starts[first : first + count + 1 if count else None] - begin,
+            num_full=count,
+            spare=spare,
+            short_size=0 if count else self.short_size,
+            short_mask=None if count else self.short_mask,
+        )
 
 
 def make_windows(counts: list[int], size: int, device: torch.device) -> Windows:
@@ -76,6 +110,7 @@ def make_windows(counts: list[int], size: int, device: torch.device) -> Windows:
         starts=torch.tensor(starts, dtype=torch.int32).to(device),
         size=size,
         num_full=num_full,
+        spare=tuple(spare for n in counts if n >= size for spare in _spare(n, size)),
         short_size=short_size,
         short_mask=None if mask.all() else mask.to(device),
     )
@@ -88,6 +123,11 @@ def _spans(counts: list[int]) -> list[tuple[int, int]]:
         spans.append((start, n))
         start += n
     return spans
+
+
+def _spare(n: int, size: int) -> list[int]:
+    """Return how many slots at the start of each window the window before has as well."""
+    return [0] * (n // size) + [-n % size] * (n % size > 0)
 
 
 def _cut(start: int, n: int, size: int) -> tuple[Tensor, Tensor]:
