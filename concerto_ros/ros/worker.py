@@ -17,6 +17,7 @@ Frame = TypeVar('Frame')
 
 THREAD_NAME = 'concerto_worker'
 _RETRY = 1.0  # [s] until a failed upkeep is tried again
+_LONGEST_PAUSE = 3600.0  # [s]; what a wait may take at most is less than what a float holds
 
 
 class LatestWorker(Generic[Frame]):
@@ -104,10 +105,17 @@ class LatestWorker(Generic[Frame]):
 
     def _work(self) -> None:
         pause: float | None = None
-        while (task := self._next(pause)) is not None:
-            self._try(task)
-            del task  # a frame must not be kept while the thread sleeps
-            pause = self._try(self._upkeep, _RETRY)
+        while not self._closed:
+            pause = self._try(partial(self._step, pause), _RETRY)
+
+    def _step(self, pause: float | None) -> float | None:
+        """Do the next thing; return how long to sleep then at most, None: until woken."""
+        task = self._next(None if pause is None else min(pause, _LONGEST_PAUSE))
+        if task is None:
+            return None
+        self._try(task)
+        del task  # a frame must not be kept while the thread sleeps
+        return self._upkeep()
 
     def _next(self, pause: float | None) -> Callable[[], None] | None:
         """Sleep until there is something to do, at most `pause` seconds; None: close."""

@@ -49,3 +49,27 @@ def test_threads_may_add_at_once(told):
     for thread in threads:
         thread.join()
     assert problems.counts['x'] == 4000
+
+
+@pytest.mark.parametrize('period', [1e300, 1e12, float('inf'), 1e-12])
+def test_no_period_is_too_long_or_too_short_for_a_timer(graph, period):
+    periods = [period]
+    problems = Problems(graph.node('problems'), lambda: periods[0])
+    assert 0 < problems._timer.timer_period_ns <= 3600 * 10**9
+    periods[0] = 0.05
+    problems.report()
+    assert problems._timer.timer_period_ns == 5 * 10**7
+
+
+def test_what_a_callback_raises_is_counted(graph, told):
+    problems, warnings = told
+    call = problems.guarded(int)
+    call('3')
+    assert not problems.counts
+    call('three')
+    problems.before_report(lambda: problems.add('count', 'five lost', count=5))
+    problems.before_report(lambda: 1 / 0)
+    problems.report()
+    assert problems.counts == {'internal': 2, 'count': 5}
+    assert warnings[0].startswith('five lost (5 times)\ninternal error: Traceback')
+    assert 'ZeroDivisionError' in warnings[0]

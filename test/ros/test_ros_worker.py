@@ -192,6 +192,16 @@ def test_upkeep_is_called_after_work_and_when_it_asked_to(graph, make_worker):
     graph.until(lambda: len(calls) == 4)
 
 
+@pytest.mark.parametrize('pause', [1e10, 1e300, 'soon'])
+def test_no_pause_ends_the_thread(graph, make_worker, pause):
+    handled = []
+    worker = make_worker(handled.append, lambda: pause)
+    for frame in range(3):
+        worker.submit_frame(frame)
+        graph.until(lambda: len(handled) == frame + 1)  # noqa: B023
+    assert handled == [0, 1, 2]
+
+
 def test_closing_ends_the_thread_and_leaves_what_waits(make_worker, recorder):
     worker = make_worker(recorder.handle)
     worker.submit_frame('in work')
