@@ -8,6 +8,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from concerto_ros.config.schema import Qos
+from concerto_ros.ros.problems import Problems
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -53,9 +54,9 @@ class AdaptiveSubscription:
         node: The node that subscribes.
         message_type: Type of the messages.
         topic: Name; remappings apply.
-        callback: Called with each message.
+        callback: Called with each message; errors that nobody foresaw are counted.
         qos: What to ask for.
-        on_incompatible: Called with a sentence when a publisher offers less than `qos`.
+        problems: Where to report these, and publishers that offer less than `qos`.
 
     Attributes:
         topic: Name after all remappings.
@@ -71,7 +72,7 @@ class AdaptiveSubscription:
         callback: Callable[[Any], None],
         *,
         qos: Qos,
-        on_incompatible: Callable[[str], None],
+        problems: Problems,
     ) -> None:
         self.topic: str = node.resolve_topic_name(topic)
         package, *_, name = (*message_type.__module__.split('.'), message_type.__name__)
@@ -81,13 +82,15 @@ class AdaptiveSubscription:
         self._message_type = message_type
         self._asked_topic = topic
         self._callback = callback
-        self._on_incompatible = on_incompatible
+        self._problems = problems
         self._asked = qos
         self._qos = self._first_qos()
         self._subscription = self._subscribe()
         if qos == 'auto':
             clock = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = node.create_timer(_POLL_PERIOD, self._adapt, clock=clock)
+            self._timer = node.create_timer(
+                _POLL_PERIOD, problems.guarded(self._adapt), clock=clock
+            )
 
     def publisher_types(self) -> list[str]:
         """Return the message type of every publisher of the topic."""
@@ -114,7 +117,7 @@ class AdaptiveSubscription:
         return self._node.create_subscription(
             self._message_type,
             self._asked_topic,
-            self._receive,
+            self._problems.guarded(self._receive),
             self._qos,
             event_callbacks=events,
         )
@@ -124,7 +127,8 @@ class AdaptiveSubscription:
         self._callback(message)
 
     def _report_incompatible(self, event: Any) -> None:
-        self._on_incompatible(
+        self._problems.add(
+            'qos',
             f'{self.topic}: a publisher offers best effort, but parameter "input.qos" asks for '
-            f'{self._asked}, so nothing of it arrives; set input.qos to auto or best_effort'
+            f'{self._asked}, so nothing of it arrives; set input.qos to auto or best_effort',
         )

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from concerto_ros.config.schema import Qos
 from concerto_ros.errors import CalibrationError, FrameError, TransformUnavailable
 from concerto_ros.geometry.frame import RGBDFrame
-from concerto_ros.io.calibration import Calibration, camera_from_info
+from concerto_ros.io.calibration import Calibration, camera_from_info, stereo_warning
 from concerto_ros.io.frame_assembly import CameraImage, assemble_frame, frame_transforms
 from concerto_ros.ros.adaptive_subscription import AdaptiveSubscription
 from concerto_ros.ros.conversions import (
@@ -79,17 +79,20 @@ class CameraInput:
         self._on_time_jump = on_time_jump
         self._fusion_frame: str | None = None
         self._infos: dict[str, Calibration] = {}
+        self._does_without_depth_info = False
         self._waiting: list[_Pair] = []
         config = parameters.config.input
         self._pairing = ImagePairing(2, config.queue_size, config.slop, self._start_over)
         self._subscribe(node)
         self._timer = node.create_timer(
-            _RETRY_PERIOD, self._retry, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            _RETRY_PERIOD,
+            problems.guarded(self._retry),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         self._timer.cancel()
         transforms.before_clear(self._retry)
         self._silence = SilenceWatch(
-            node, parameters, problems, (self._color, self._depth), self._color_info
+            parameters, problems, (self._color, self._depth), self._color_info, self._pairing
         )
 
     def forget_fusion_frame(self) -> None:
@@ -101,20 +104,13 @@ class CameraInput:
             message_type: type, topic: str, callback: Callable[[Any], None], qos: Qos = 'auto'
         ) -> AdaptiveSubscription:
             return AdaptiveSubscription(
-                node,
-                message_type,
-                topic,
-                callback,
-                qos=qos,
-                on_incompatible=lambda sentence: self._problems.add('qos', sentence),
+                node, message_type, topic, callback, qos=qos, problems=self._problems
             )
 
         def images(topic: str, transport: str, index: int) -> AdaptiveSubscription:
-            # image_transport's names follow the remapping of the raw topic
-            compressed = f'{node.resolve_topic_name(topic)}/{transport}'
             return stream(
                 Image if transport == 'raw' else CompressedImage,
-                topic if transport == 'raw' else compressed,
+                topic if transport == 'raw' else image_topic(node, topic, transport),
                 lambda message: self._take_image(index, message),
                 config.qos,
             )
@@ -129,13 +125,24 @@ class CameraInput:
         self._depth_info = info('depth/camera_info', 'depth')
 
     def _take_info(self, kind: str, message: CameraInfo) -> None:
-        self._infos[kind] = calibration(message)
+        info = calibration(message)
+        if kind not in self._infos and (sentence := stereo_warning(info)):
+            topic = (self._color_info if kind == 'color' else self._depth_info).topic
+            self._problems.add('stereo', f'{topic}: {sentence}')
+        self._infos[kind] = info
 
     def _take_image(self, index: int, message: Image | CompressedImage) -> None:
+        if stamp_ns(message) <= 0:
+            topic = (self._color, self._depth)[index].topic
+            self._problems.add(
+                'stamp',
+                f'{topic}: dropped an image of the time {stamp_ns(message) / SECOND_NS:g} s; the '
+                'driver leaves header.stamp empty: have it fill in the time of the exposure',
+            )
+            return
         completed = self._pairing.add(index, message)
         if completed is None:
             return
-        self._silence.num_pairs += 1
         color, depth = completed
         pair = _Pair(color=color, depth=depth, since=time.monotonic())
         if self._settle(pair):
@@ -163,10 +170,17 @@ class CameraInput:
 
     def _settle(self, pair: _Pair) -> bool:
         """Deliver a pair or give it up; False if it is to wait."""
+        try:
+            return self._deliver(pair)
+        except Exception:  # the pair must not be tried for ever
+            self._problems.add_exception()
+            return True
+
+    def _deliver(self, pair: _Pair) -> bool:
         age = time.monotonic() - pair.since
         may_wait = age < self._parameters.config.input.transform_timeout
         try:
-            frame = self._frame(pair)
+            frame = self._frame(pair, may_wait)
         except TransformUnavailable as err:
             if may_wait:
                 return False
@@ -181,8 +195,8 @@ class CameraInput:
             self._on_frame(frame, self._fusion_frame or '')
         return True
 
-    def _frame(self, pair: _Pair) -> RGBDFrame:
-        color_info, depth_info = self._calibrations()
+    def _frame(self, pair: _Pair, may_wait: bool) -> RGBDFrame:
+        color_info, depth_info = self._calibrations(pair, may_wait)
         stamp, depth_frame = stamp_ns(pair.depth), pair.depth.header.frame_id.lstrip('/')
         if self._fusion_frame is None:
             self._fusion_frame = self._transforms.fusion_frame(depth_frame, stamp)
@@ -200,10 +214,20 @@ class CameraInput:
         with _naming(self._color_info.topic):
             _check(color_info, color)
         with _naming(f'{self._depth.topic} with {self._depth_info.topic}'):
-            return assemble_frame(color, depth, color_info, depth_info, transforms)
+            frame = assemble_frame(color, depth, color_info, depth_info, transforms)
+        if self._does_without_depth_info:
+            self._problems.add(
+                'camera_info',
+                f'{self._depth_info.topic}: has a publisher but no camera_info has arrived, so '
+                'depth is taken as registered to color; have it publish, or remap '
+                'depth/camera_info elsewhere',
+            )
+        return frame
 
-    def _calibrations(self) -> tuple[Calibration, Calibration | None]:
+    def _calibrations(self, pair: _Pair, may_wait: bool) -> tuple[Calibration, Calibration | None]:
         """Return those of colour and depth; the latter is awaited only if somebody publishes it.
+
+        Images of one frame id do without the latter once a pair has waited in vain.
 
         Raises:
             CalibrationMissing: One has not arrived yet.
@@ -214,12 +238,20 @@ class CameraInput:
                 f'{self._color_info.topic}: no camera_info has arrived, so images are dropped; '
                 "start the camera's calibration, or remap color/camera_info to its topic"
             )
-        if depth is None and self._depth_info.publisher_types():
+        if depth is not None or not self._depth_info.publisher_types():
+            self._does_without_depth_info = False
+            return color, depth
+        color_frame, depth_frame = (
+            image.header.frame_id.lstrip('/') for image in (pair.color, pair.depth)
+        )
+        gives_up = self._does_without_depth_info or not may_wait
+        self._does_without_depth_info = gives_up and color_frame == depth_frame
+        if not self._does_without_depth_info:
             raise CalibrationMissing(
                 f'{self._depth_info.topic}: has a publisher but no camera_info has arrived, so '
                 'images are dropped; have it publish, or remap depth/camera_info elsewhere'
             )
-        return color, depth
+        return color, None
 
     def _too_late(self, pair: _Pair, err: TransformUnavailable, age: float) -> str:
         stamp = stamp_ns(pair.depth)
@@ -228,6 +260,12 @@ class CameraInput:
             f'{age:.2f} s for its transform: {err}; check that /tf connects the camera with '
             'frames.odom or frames.map, or raise input.transform_timeout'
         )
+
+
+def image_topic(node: Node, topic: str, transport: str) -> str:
+    """Return the full name of a topic of images; all transports follow a remapped raw topic."""
+    raw = str(node.resolve_topic_name(topic))
+    return raw if transport == 'raw' else f'{raw}/{transport}'
 
 
 @contextmanager

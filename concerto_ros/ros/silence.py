@@ -1,73 +1,135 @@
-"""Why no frames come: the question that users of a camera ask most."""
+"""Why no frames come, or fewer than images: the questions that users of a camera ask most."""
 
-from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
+from collections.abc import Collection
+
+import numpy as np
 
 from concerto_ros.ros.adaptive_subscription import AdaptiveSubscription
+from concerto_ros.ros.conversions import SECOND_NS
+from concerto_ros.ros.image_pairing import ImagePairing
 from concerto_ros.ros.parameters import NodeParameters
 from concerto_ros.ros.problems import Problems
 
+_MANY = 0.1  # share of images without a partner that is worth a report; some are lost at any start
+_SIMILAR = 0.7  # of the images on one topic: so many at least on the other
+_FEW_GAPS = 0.3  # share of longer steps between stamps that a camera makes by itself
+_LOSS_CURE = (
+    'Fast DDS loses large messages that do not fit into its shared memory: start the camera '
+    'driver with config/fastdds_shm.xml (README, "Large images and lost frames"), or lower its '
+    'rate or resolution'
+)
+
 
 class SilenceWatch:
-    """Reports once why there are no pairs of images, and again when the reason changes.
+    """Reports why there are no pairs of images, once per reason, and how many found no partner.
 
     Args:
-        node: Whose executor is used.
-        parameters: `publish.warning_period` is how long silence has to last.
-        problems: Where to report.
+        parameters: For `input.slop`.
+        problems: Where to report; its period is how long silence has to last.
         images: Subscriptions of colour and depth.
         color_info: Subscription of the calibration.
-
-    Attributes:
-        num_pairs: To be counted up with every pair of images.
+        pairing: Of the images, in this order.
     """
 
     def __init__(
         self,
-        node: Node,
         parameters: NodeParameters,
         problems: Problems,
         images: tuple[AdaptiveSubscription, AdaptiveSubscription],
         color_info: AdaptiveSubscription,
+        pairing: ImagePairing,
     ) -> None:
-        self.num_pairs = 0
         self._parameters = parameters
         self._problems = problems
         self._images = images
         self._color_info = color_info
-        self._before = [0, 0, 0]
+        self._pairing = pairing
+        self._before = self._counts()
         self._told = ''
-        self._timer = node.create_timer(
-            parameters.config.publish.warning_period,
-            self._check,
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        problems.before_report(self._check)
+
+    def _counts(self) -> np.ndarray:
+        """Return (4, 2): pairs, messages, images with a stamp, and those without a partner."""
+        pairing = self._pairing
+        messages = [image.num_received for image in self._images]
+        return np.array(
+            [[pairing.num_pairs] * 2, messages, pairing.num_received, pairing.num_unpaired]
         )
 
     def _check(self) -> None:
-        now = [self.num_pairs, *(image.num_received for image in self._images)]
-        new_pairs, *new_images = (b - a for a, b in zip(self._before, now, strict=True))
+        now = self._counts()
+        pairs, messages, images, unpaired = (now - self._before).tolist()
         self._before = now
-        reason = '' if new_pairs else self._reason(new_images)
+        if pairs[0]:
+            self._told = ''
+            self._report_unpaired(images, unpaired)
+            return
+        reason = self._silence(messages, images)
         if reason and reason != self._told:
-            self._problems.add('silence', reason)
+            self._problems.add('silence', f'no frames: {reason}')
         self._told = reason
 
-    def _reason(self, new_images: list[int]) -> str:
+    def _report_unpaired(self, images: list[int], unpaired: list[int]) -> None:
+        for index, name in enumerate(('color', 'depth')):
+            if unpaired[index] > _MANY * images[index]:
+                self._problems.add(
+                    f'unpaired_{name}',
+                    f'{unpaired[index]} of {images[index]} images on {self._images[index].topic} '
+                    f'found no partner on {self._images[1 - index].topic}: '
+                    f'{self._why_unpaired(images)}',
+                    count=unpaired[index],
+                )
+
+    def _silence(self, messages: list[int], images: list[int]) -> str:
+        """Return why there were no pairs among so many messages; empty if that is told already."""
         silent = [
             _why_silent(image)
-            for image, count in zip(self._images, new_images, strict=True)
+            for image, count in zip(self._images, messages, strict=True)
             if not count
         ]
         if not self._color_info.num_received:
             silent.append(_why_silent(self._color_info))
         if silent:
-            return f'no frames: {"; ".join(silent)}'
+            return '; '.join(silent)
+        if not all(images):  # refused for their stamps
+            return ''
         color, depth = self._images
-        slop = self._parameters.config.input.slop
-        return (
-            f'no frames: images on {color.topic} and {depth.topic} never have stamps within '
-            f'{slop:g} s; synchronise the clocks of the two, or raise input.slop'
+        return f'images on {color.topic} and {depth.topic} do not pair: ' + self._why_unpaired(
+            images
         )
+
+    def _why_unpaired(self, images: list[int]) -> str:
+        color, depth = self._images
+        nearest = _nearest(*self._pairing.recent)
+        found = (
+            f'{images[0]} came on {color.topic} and {images[1]} on {depth.topic}, '
+            f'and their nearest stamps are {nearest:.3f} s apart'
+        )
+        slop = self._parameters.config.input.slop
+        if min(images) < _SIMILAR * max(images):
+            return f'{found}; unless one camera is slower, images are lost. {_LOSS_CURE}'
+        if any(_has_gaps(stamps) for stamps in self._pairing.recent):
+            return f'{found}, with gaps: images are lost. {_LOSS_CURE}'
+        if nearest < slop:
+            return f'{found}; one may come late (raise input.queue_size), or raise input.slop'
+        return (
+            f'{found}, more than input.slop ({slop:g} s); synchronise the clocks of the two, or '
+            'raise input.slop'
+        )
+
+
+def _nearest(stamps: Collection[int], others: Collection[int]) -> float:
+    """Return the smallest difference [s] between two series of stamps [ns]; infinite if none."""
+    difference = np.subtract.outer(np.array(stamps), np.array(others)) / SECOND_NS
+    return float(np.abs(difference).min(initial=np.inf))
+
+
+def _has_gaps(stamps: Collection[int]) -> bool:
+    """Tell whether many steps between stamps are longer than the usual step of this camera."""
+    steps = np.diff(np.unique(np.array(stamps)))
+    if len(steps) < 3:
+        return False
+    return float((steps > 1.5 * np.quantile(steps, 0.1)).mean()) > _FEW_GAPS
 
 
 def _why_silent(subscription: AdaptiveSubscription) -> str:

@@ -34,18 +34,16 @@ class Transforms:
         self._listener = tf2_ros.TransformListener(self._buffer, node)
 
     def lookup(self, target: str, source: str, stamp: int) -> Matrix:
-        """Return T_target_source (4, 4) at a stamp [ns]; 0 means the newest.
+        """Return T_target_source (4, 4) at a stamp [ns].
 
         Raises:
-            TransformUnavailable: Not known, or not yet.
+            TransformUnavailable: Not known, or not yet, or the stamp is not positive.
         """
-        try:
-            found = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp))
-            return transform_matrix(found)
-        except (tf2_ros.TransformException, ValueError) as err:
+        if stamp <= 0:  # to tf2, zero would mean the newest
             raise TransformUnavailable(
-                f'no transform from {source!r} to {target!r}: {str(err).strip()}'
-            ) from err
+                f'no transform from {source!r} to {target!r}: a stamp of {stamp} ns is no time'
+            )
+        return self._lookup(target, source, stamp)
 
     def latest(self, target: str, source: str) -> Matrix:
         """Return the newest T_target_source (4, 4).
@@ -53,7 +51,7 @@ class Transforms:
         Raises:
             TransformUnavailable: Nothing connects the two frames.
         """
-        return self.lookup(target, source, 0)
+        return self._lookup(target, source, 0)
 
     def fusion_frame(self, depth_frame: str, stamp: int) -> str:
         """Return the continuous frame if it places the camera at a stamp [ns], else the map frame.
@@ -79,6 +77,15 @@ class Transforms:
         """Forget transforms of a later time: images have jumped back to this stamp [ns]."""
         if self._buffer.newest_ns > stamp + TIME_JUMP_NS:
             self._buffer.start_over()
+
+    def _lookup(self, target: str, source: str, stamp: int) -> Matrix:
+        try:
+            found = self._buffer.lookup_transform(target, source, Time(nanoseconds=stamp))
+            return transform_matrix(found)
+        except (tf2_ros.TransformException, ValueError) as err:
+            raise TransformUnavailable(
+                f'no transform from {source!r} to {target!r}: {str(err).strip()}'
+            ) from err
 
 
 class _LoopingBuffer:

@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from concerto_ros.ros.camera_input import CameraInput
+from concerto_ros.ros.camera_input import CameraInput, image_topic
 from concerto_ros.ros.parameters import NodeParameters
 from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.transforms import Transforms
@@ -27,7 +27,7 @@ def make_input(graph):
     def make(*arguments, namespace=''):
         node = graph.node('perception', *arguments, namespace=namespace)
         parameters = NodeParameters(node)
-        problems = Problems(node, lambda: 60.0)
+        problems = Problems(node, lambda: parameters.config.publish.warning_period)
         transforms = Transforms(node, parameters.config.frames)
         frames, jumps, sentences = [], [], []
         camera = CameraInput(
@@ -36,10 +36,13 @@ def make_input(graph):
             lambda: jumps.append(len(frames)),
         )  # fmt: skip
         add = problems.add
-        problems.add = lambda kind, sentence: (sentences.append(sentence), add(kind, sentence))
+        problems.add = lambda kind, sentence, **count: (
+            sentences.append(sentence), add(kind, sentence, **count)
+        )  # fmt: skip
         return SimpleNamespace(
-            camera=camera, frames=frames, jumps=jumps, counts=problems.counts, sentences=sentences
-        )
+            camera=camera, frames=frames, jumps=jumps, counts=problems.counts,
+            sentences=sentences, report=problems.report,
+        )  # fmt: skip
 
     return make
 
@@ -47,7 +50,10 @@ def make_input(graph):
 @pytest.fixture
 def running(make_input, make_robot):
     """Return an input and a robot that hear each other; the map is the robot's only frame."""
-    node, robot = make_input('-p', 'input.transform_timeout:=0.3'), make_robot()
+    node, robot = (
+        make_input('-p', 'input.transform_timeout:=0.3', '-p', 'publish.warning_period:=1000.0'),
+        make_robot(),
+    )
     robot.until_heard()
     robot.info()
     robot.tf('map', 'camera', static=True)
@@ -224,6 +230,79 @@ def test_images_without_camera_info_are_reported(graph, make_input, make_robot):
     assert node.sentences[0].startswith('/color/camera_info: no camera_info has arrived')
 
 
+@pytest.mark.parametrize('stamp', [-5 * FRAME, 0])
+def test_images_without_a_time_are_refused(graph, running, stamp):
+    node, robot = running
+    robot.tf('odom', 'camera', START)  # the newest transform, which is not to be taken
+    robot.images(stamp)
+    graph.until(lambda: node.counts['stamp'] == 2)
+    assert not node.frames
+    assert {sentence.split(':')[0] for sentence in node.sentences} == {
+        '/color/image', '/depth/image',
+    }  # fmt: skip
+    assert all('the driver leaves header.stamp empty' in s for s in node.sentences)
+    robot.images(START)
+    graph.until(lambda: node.frames)
+    assert node.jumps == []
+
+
+def test_an_error_that_nobody_foresaw_is_counted_and_survived(graph, running):
+    node, robot = running
+    node.camera._on_frame = lambda *_: 1 / 0
+    for i in range(3):
+        robot.images(START + i * FRAME)
+    graph.until(lambda: node.counts['internal'] == 3)
+    assert 'ZeroDivisionError' in node.sentences[-1]
+    node.camera._take_info = node.camera._pairing.add = None
+    robot.images(START + 3 * FRAME)
+    graph.until(lambda: node.counts['internal'] == 5)
+    assert 'is not callable' in node.sentences[-1]
+
+
+def test_a_silent_publisher_of_the_depth_calibration_is_given_up(graph, running):
+    node, robot = running
+    depth_info = robot.node.create_publisher(CameraInfo, 'depth/camera_info', 10)
+    robot.until_heard(depth_info)
+    robot.images(START)
+    graph.spin_for(0.1)
+    assert not node.frames
+    graph.until(lambda: len(node.frames) == 1)
+    assert node.frames[0][0].depth_camera == node.frames[0][0].color_camera
+    assert node.counts == {'camera_info': 1}
+    assert 'depth is taken as registered to color' in node.sentences[0]
+    robot.images(START + FRAME)
+    graph.until(lambda: len(node.frames) == 2, seconds=0.25)  # no wait any more
+    robot.info(depth_info, f=3.0)
+    graph.until(lambda: 'depth' in node.camera._infos)
+    robot.images(START + 2 * FRAME)
+    graph.until(lambda: len(node.frames) == 3)
+    assert node.frames[2][0].depth_camera.fx == 3.0
+    assert node.counts == {'camera_info': 2}
+
+
+def test_unregistered_depth_is_dropped_while_its_calibration_is_silent(graph, running):
+    node, robot = running
+    robot.until_heard(robot.node.create_publisher(CameraInfo, 'depth/camera_info', 10))
+    robot.tf('camera', 'depth', static=True)
+    robot.images(depth_frame='depth')
+    graph.until(lambda: node.counts['camera_info'])
+    assert 'so images are dropped' in node.sentences[0]
+    assert not node.frames
+
+
+def test_the_second_camera_of_a_stereo_pair_is_told(graph, make_input, make_robot):
+    node, robot = make_input(), make_robot()
+    robot.until_heard()
+    message = CameraInfo(width=8, height=6)
+    message.p = [8.0, 0.0, 3.5, -0.8, 0.0, 8.0, 2.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    for _ in range(2):
+        robot.color_info.publish(message)
+    graph.until(lambda: node.counts['stereo'])
+    assert node.sentences[0].startswith('/color/camera_info: P has Tx = -0.8')
+    graph.spin_for(0.1)
+    assert node.counts == {'stereo': 1}
+
+
 def test_a_camera_info_published_once_before_the_node_came(graph, make_input, make_robot):
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     robot = make_robot(info_qos=latched)
@@ -293,6 +372,12 @@ def test_compressed_images(graph, make_input, make_robot):
     assert frame.color[0, 0].tolist() == pytest.approx([200, 10, 10], abs=4)
 
 
+def test_topics_of_images_follow_the_remapped_raw_topic(graph):
+    node = graph.node('names', '-r', 'depth/image:=/front/depth')
+    assert image_topic(node, 'depth/image', 'raw') == '/front/depth'
+    assert image_topic(node, 'depth/image', 'compressedDepth') == '/front/depth/compressedDepth'
+
+
 def test_every_loop_of_a_recording_gives_the_same_frames(graph, make_input, make_robot):
     node, robot = make_input(), make_robot()
     robot.until_heard()
@@ -350,16 +435,77 @@ def test_silence_is_explained_once(graph, make_input, make_robot):
     assert node.counts['silence'] == 1
 
 
-def test_clocks_that_disagree_are_named(graph, make_input, make_robot, make_image):
-    node, robot = make_input('-p', 'publish.warning_period:=0.2'), make_robot()
-    robot.until_heard()
-    robot.info()
+@pytest.fixture
+def send(graph, running, make_image):
+    """Return send(color, depth): images with these stamps [frames from the start] arrive."""
+    node, robot = running
+    color, depth = np.zeros((6, 8, 3), np.uint8), np.full((6, 8), 1500, np.uint16)
 
-    def stamps_apart():
-        pixels = np.zeros((6, 8), np.uint16)
-        robot.color.publish(make_image('camera', START, 'rgb8', np.zeros((6, 8, 3), np.uint8)))
-        robot.depth.publish(make_image('camera', START + FRAME, '16UC1', pixels))
-        return any('input.slop' in sentence for sentence in node.sentences)
+    def send(color_stamps, depth_stamps):
+        for subscription, publisher, stamps, encoding, pixels in (
+            (node.camera._color, robot.color, color_stamps, 'rgb8', color),
+            (node.camera._depth, robot.depth, depth_stamps, '16UC1', depth),
+        ):
+            for number in stamps:
+                before = subscription.num_received
+                stamp = START + round(number * FRAME)
+                publisher.publish(make_image('camera', stamp, encoding, pixels))
+                graph.until(lambda s=subscription, b=before: s.num_received > b)
 
-    graph.until(stamps_apart)
+    return send
+
+
+def report(node):
+    """Have the node report what is new; return the number of problems of each kind so far."""
+    del node.sentences[:]
+    node.report()
+    return dict(node.counts)
+
+
+def test_images_without_a_partner_are_counted_and_told(graph, running, send):
+    node, _ = running
+    for i in range(0, 100, 5):  # 80 % of color are lost
+        send([i], range(i, i + 5))
+    assert report(node) == {'unpaired_depth': 70}  # and 10 still wait
+    assert '70 of 100 images on /depth/image found no partner on /color/image' in node.sentences[0]
+    assert '20 came on /color/image and 100 on /depth/image' in node.sentences[0]
+    assert 'config/fastdds_shm.xml' in node.sentences[0]
+    for i in range(100, 120):
+        send([i], [i])
+    assert report(node) == {'unpaired_depth': 70}
+    assert not node.sentences
+
+
+def test_images_lost_on_both_topics_are_no_matter_of_clocks(graph, running, send):
+    node, _ = running
+    color, depth = (0, 3, 4, 8, 9, 12, 17), (1, 2, 6, 7, 11, 14, 15)
+    send(color, depth)
+    assert report(node) == {'silence': 1}
+    assert 'with gaps: images are lost' in node.sentences[0]
+    assert 'config/fastdds_shm.xml' in node.sentences[0]
+    assert 'clocks' not in node.sentences[0]
+
+
+def test_a_topic_that_comes_too_late_is_no_matter_of_clocks(graph, running, send):
+    node, _ = running
+    send(range(15), [])
+    assert report(node) == {'silence': 1}
+    assert 'nothing arrives on /depth/image' in node.sentences[0]
+    send(range(15, 30), range(15))
+    assert report(node) == {'silence': 2}
+    assert 'one may come late (raise input.queue_size)' in node.sentences[0]
+
+
+def test_clocks_that_disagree_are_named(graph, running, send):
+    node, _ = running
+    send(range(8), (number + 30.5 for number in range(8)))
+    assert report(node) == {'silence': 1}
+    assert 'nearest stamps are 2.350 s apart, more than input.slop (0.05 s)' in node.sentences[0]
+    assert 'synchronise the clocks' in node.sentences[0]
     assert not node.frames
+
+
+def test_images_without_a_time_are_not_silence(graph, running, send):
+    node, _ = running
+    send([-START / FRAME], [-START / FRAME])
+    assert report(node) == {'stamp': 2}

@@ -73,3 +73,29 @@ def test_an_input_that_comes_back_loops_later_joins_in():
     pairs, jumps = pairs_of(arrivals)
     assert pairs == [*loop] * 2
     assert jumps == [1000, 1000, 1000]
+
+
+def pairing_of(arrivals, queue_size=3):
+    pairing = ImagePairing(2, queue_size, 0.05, lambda _: None)
+    for index, stamp_ms in arrivals:
+        pairing.add(index, stamped(stamp_ms))
+    return pairing
+
+
+def test_images_that_a_full_queue_pushes_out_are_counted():
+    pairing = pairing_of([(DEPTH, stamp) for stamp in range(1000, 1800, 100)])
+    assert (pairing.num_pairs, pairing.num_received, pairing.num_unpaired) == (0, [0, 8], [0, 5])
+    pairing.add(COLOR, stamped(1700))
+    pairing.add(COLOR, stamped(1650))
+    assert (pairing.num_pairs, pairing.num_received, pairing.num_unpaired) == (1, [2, 8], [0, 5])
+    assert list(pairing.recent[COLOR]) == [1_700_000_000, 1_650_000_000]
+
+
+def test_nothing_is_unpaired_where_everything_pairs():
+    pairing = pairing_of(both(range(1000, 5000, 100)) * 2)
+    assert (pairing.num_pairs, pairing.num_received, pairing.num_unpaired) == (
+        80,
+        [80] * 2,
+        [0] * 2,
+    )
+    assert [len(stamps) for stamps in pairing.recent] == [40, 40]  # of the run since the jump

@@ -47,6 +47,15 @@ def test_what_is_not_known_says_so(graph, heard):
         transforms.fusion_frame('lidar', START)
 
 
+@pytest.mark.parametrize('stamp', [0, -SECOND])
+def test_what_has_no_time_is_nowhere(graph, heard, stamp):
+    transforms, robot = heard
+    robot.tf('map', 'camera', START)
+    graph.until(lambda: available(transforms, 'map', 'camera', START))
+    with pytest.raises(TransformUnavailable, match='is no time'):
+        transforms.lookup('map', 'camera', stamp)
+
+
 def test_an_infinite_transform_is_none(graph, heard):
     transforms, robot = heard
     robot.tf('map', 'camera', static=True, xyz=(float('inf'), 0, 0))
