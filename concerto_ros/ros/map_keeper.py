@@ -10,10 +10,11 @@ from std_srvs.srv import Trigger
 from concerto_msgs.msg import Region as RegionMessage
 from concerto_msgs.srv import FindObjects, SaveMap
 from concerto_ros.config.schema import ConcertoConfig
-from concerto_ros.errors import FrameError, TransformUnavailable
+from concerto_ros.errors import FrameError, MapFileError, TransformUnavailable
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import Matrix
 from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.ros.camera_input import image_topic
 from concerto_ros.ros.conversions import make_header
 from concerto_ros.ros.map_publisher import MapPublisher
 from concerto_ros.ros.pace import Pace
@@ -48,6 +49,8 @@ class MapKeeper:
         problems: Problems,
     ) -> None:
         self._logger = node.get_logger()
+        depth_transport = pipeline.config.input.depth_transport
+        self._depth_topic = image_topic(node, 'depth/image', depth_transport)
         self._pipeline = pipeline
         self._publisher = publisher
         self._transforms = transforms
@@ -72,7 +75,7 @@ class MapKeeper:
             if report.warning:
                 self._logger.warning(report.warning)
         except FrameError as err:
-            self._problems.add('unusable', f'depth/image: {err}')
+            self._problems.add('unusable', f'{self._depth_topic}: {err}')
         finally:  # also for a frame that is refused: a replay waits for it
             self._publisher.publish_integrated(fusion_frame, frame.stamp_ns)
 
@@ -112,7 +115,7 @@ class MapKeeper:
             MapFileError: The file cannot be written.
         """
         frame_id, T_frame_fusion = self._answer_frame()
-        path = Path(request.path).expanduser().absolute()
+        path = _full_path(request.path)
         response.num_points = write_ply(path, self._pipeline.cloud(T_frame_fusion))
         response.path = str(path)
         response.message = f'{response.num_points} points in frame {frame_id} written to {path}'
@@ -153,8 +156,16 @@ class MapKeeper:
         """Return the axis-aligned box around a region, in the frame of the answers."""
         low, high = (np.array([p.x, p.y, p.z]) for p in (message.min, message.max))
         inside(np.empty((0, 3)), (low, high))  # raises where the corners are no box
-        if message.frame_id in ('', frame_id):
+        region_frame = message.frame_id.lstrip('/')
+        if region_frame in ('', frame_id):
             return low, high
-        T = self._transforms.latest(frame_id, message.frame_id)
+        T = self._transforms.latest(frame_id, region_frame)
         corners = np.array(list(product(*zip(low, high, strict=True)))) @ T[:3, :3].T + T[:3, 3]
         return corners.min(axis=0), corners.max(axis=0)
+
+
+def _full_path(path: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as err:
+        raise MapFileError(f'there is no home folder for {path!r}; write it in full') from err

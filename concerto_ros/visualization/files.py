@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from concerto_ros.errors import MapFileError
@@ -22,13 +22,16 @@ def replacing(path: str | Path, extension: str) -> Iterator[Path]:
     path = Path(path)
     if path.suffix.lower() != extension:
         raise MapFileError(f'expected a file name ending in {extension}, got {str(path)!r}')
-    if not path.parent.is_dir():
-        raise MapFileError(f'no folder {str(path.parent)!r} to write {path.name!r} to: create it')
     temporary = path.with_name(path.name + '.tmp')
     try:
+        if not path.parent.is_dir():
+            raise MapFileError(
+                f'no folder {str(path.parent)!r} to write {path.name!r} to: create it'
+            )
         yield temporary
         os.replace(temporary, path)
     except OSError as err:
         raise MapFileError(f'cannot write {str(path)!r}: {err.strerror or err}') from err
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that was too long to write is too long here, too
+            temporary.unlink(missing_ok=True)

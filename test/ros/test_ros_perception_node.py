@@ -352,6 +352,23 @@ def test_the_map_is_saved_in_the_map_frame(start, tmp_path):
     assert 'ending in .ply' in refused.message
 
 
+@pytest.mark.parametrize(
+    ('path', 'message'),
+    [
+        ('~nobody-of-this-name/map.ply', 'there is no home folder for'),
+        ('/tmp/' + 'x' * 300 + '.ply', 'File name too long'),
+        ('/tmp/' + 'x' * 300 + '/map.ply', 'File name too long'),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_told(start, path, message):
+    system = start()
+    answer = system.viewer.call(SaveMap, 'save_map', path=path)
+    assert not answer.success
+    assert message in answer.message
+    assert 'internal' not in answer.message
+    assert system.node.worker.num_failures == 0
+
+
 def test_objects_are_found_and_shown(graph, start, weights):
     system = start(weights)
     system.send(2)
@@ -398,6 +415,7 @@ def test_a_region_may_be_given_in_any_frame(graph, start, weights):
     )
     assert all(o.center.z < 1.3 for o in near.objects)
     assert find_in(system, 'map', *box).objects == near.objects
+    assert find_in(system, '/map', *box).objects == near.objects
     same = find_in(system, 'room', (-0.6, -0.6, 0.1), (0.6, 0.6, 0.3))
     assert [o.num_points for o in same.objects] == [o.num_points for o in near.objects]
     assert same.observed_share == near.observed_share
@@ -471,6 +489,14 @@ def test_depth_without_any_measurement_is_counted_and_harms_nothing(graph, start
     system.send(2)
     system.settle()
     assert len(system.viewer.map()) > len(before)
+
+
+def test_an_unusable_image_is_named_by_its_topic(start):
+    system = start()
+    told = []
+    system.node.problems.add = lambda kind, sentence: told.append(sentence)
+    system.send(depth=np.zeros((SIZE[1], SIZE[0]), np.uint16))
+    assert told[0].startswith('/depth/image: no usable depth')
 
 
 @pytest.mark.parametrize('is_reset', [True, False])
