@@ -89,7 +89,7 @@ class Block(nn.Module):
         """Return (V, C) from (V, C)."""
         conv, linear, norm = self.cpe
         grid_coord = plan.cells.grid_coord
-        x = x + norm(linear(conv(x, plan.neighborhood)))
+        x = x + norm(conv(x, plan.neighborhood, linear))
         if self.pre_norm:
             x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), windows, grid_coord)))
             x = x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))

@@ -65,7 +65,7 @@ def backend(request, monkeypatch):
     torch.set_num_threads(num_threads)
 
 
-# On a CPU 5 channels take the path of gathered chunks, 70 the path of one product per tap.
+# Narrow features differ in path from wide ones on a GPU, and in half precision.
 @pytest.mark.parametrize('in_channels', [5, 70])
 @pytest.mark.parametrize('kernel_size', [3, 5])
 @pytest.mark.parametrize('num_voxels', [0, 1, 2, 90, SIZE**3])
@@ -200,16 +200,38 @@ def test_one_call_sets_all_layers_of_a_network():
     assert len(calls) == 2
 
 
-def test_more_rows_than_a_chunk():
+# Pairs come in chunks of 8192 rows; half precision gathers narrow features of 512 rows at a time.
+@pytest.mark.parametrize(('dtype', 'error'), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+@pytest.mark.parametrize('channels', [2, 70])
+def test_more_rows_than_a_chunk(dtype, error, channels):
     torch.manual_seed(0)
-    axis = torch.arange(11)
-    grid = torch.cartesian_prod(axis, axis, axis)
-    layer = SubMConv3d(2, 2)
-    x = torch.randn(len(grid), 2)
-    y = layer(x, find_neighbors(grid, torch.zeros(len(grid)).long()))
-    volume = x.t().reshape(1, 2, 11, 11, 11)
+    size = 21
+    grid = torch.cartesian_prod(*[torch.arange(size)] * 3)
+    layer, x = SubMConv3d(channels, 3), torch.randn(len(grid), channels)
+    torch.nn.init.normal_(layer.weight, std=0.1)
+    volume = x.t().reshape(1, channels, size, size, size)
     dense = conv3d(volume, layer.weight.permute(0, 4, 1, 2, 3), layer.bias, padding=1)
-    torch.testing.assert_close(y, dense.reshape(2, -1).t())
+    expected = dense.reshape(3, -1).t()
+    expected = (expected, *gradients(expected, layer.weight, layer.bias))
+    neighborhood = find_neighbors(grid, torch.zeros(len(grid)).long())
+    y = layer.to(dtype)(x.to(dtype), neighborhood)
+    found = (y, *gradients(y, layer.weight, layer.bias))
+    for ours, wanted in zip(found, expected, strict=True):
+        assert (ours.float() - wanted).norm() < error * wanted.norm()
+
+
+def test_a_map_of_the_result_may_be_joined_with_the_weights():
+    torch.manual_seed(0)
+    layer, linear = SubMConv3d(2, 3), torch.nn.Linear(3, 4)
+    for num_voxels in (20, 100):  # from 55 rows on it is less work
+        grid = voxels(num_voxels)
+        x = torch.randn(num_voxels, 2, requires_grad=True)
+        neighborhood = find_neighbors(grid, torch.zeros(num_voxels).long())
+        inputs = (x, *layer.parameters(), *linear.parameters())
+        expected = linear(layer(x, neighborhood))
+        found = layer(x, neighborhood, linear)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(gradients(found, *inputs), gradients(expected, *inputs))
 
 
 @pytest.mark.parametrize('kernel_size', [3, 5])

@@ -27,13 +27,32 @@ class SubMConv3d(nn.Module):
         self.convolve = convolve
         nn.init.trunc_normal_(self.weight, std=0.02)
 
-    def forward(self, x: Tensor, neighborhood: Neighborhood) -> Tensor:
-        """Return (N, O) features from (N, I); under autocast computed in its dtype."""
+    def forward(
+        self, x: Tensor, neighborhood: Neighborhood, then: nn.Linear | None = None
+    ) -> Tensor:
+        """Return (N, O) features from (N, I); under autocast computed in its dtype.
+
+        Args:
+            x: Features of the voxels.
+            neighborhood: Of the voxels.
+            then: A map of the result, joined with the weights if that is less work.
+        """
         weight: Tensor = self.weight
+        bias: Tensor = self.bias
+        is_joined = then is not None and len(x) > weight[0].numel()
+        if then is not None and is_joined:
+            weight = (then.weight @ weight.flatten(1)).view(-1, *weight.shape[1:])
+            bias = then(bias)
+        y = self._convolve(x, weight, bias, neighborhood)
+        return y if then is None or is_joined else then(y)
+
+    def _convolve(
+        self, x: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood
+    ) -> Tensor:
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, weight = x.to(dtype), weight.to(dtype)
-        return self.convolve(x, weight, self.bias, neighborhood)
+        return self.convolve(x, weight, bias, neighborhood)
 
 
 def use_backend(network: nn.Module, backend: Backend) -> None:
