@@ -92,7 +92,7 @@ def build(cls: type[T], values: Mapping[str, Value], base: T | None = None) -> T
 
     Args:
         cls: Root dataclass of the tree.
-        values: New values by dotted name; the rest comes from `base`.
+        values: New values by dotted name; the rest comes from `base`. For a float, an int will do.
         base: Tree to start from; None: the defaults.
 
     Raises:
@@ -100,11 +100,12 @@ def build(cls: type[T], values: Mapping[str, Value], base: T | None = None) -> T
     """
     tree = cls() if base is None else base
     params = {p.name: p for p in flatten(tree)}
+    checked = {}
     for name, value in values.items():
         if name not in params:
             raise ConfigError(_unknown(name, list(params)))
-        _check(params[name], value)
-    return typing.cast(T, _replace(tree, values, ''))
+        checked[name] = _checked(params[name], value)
+    return typing.cast(T, _replace(tree, checked, ''))
 
 
 def _replace(tree: Any, values: Mapping[str, Value], prefix: str) -> Any:
@@ -125,13 +126,14 @@ def _unknown(name: str, known: list[str]) -> str:
     return f'unknown parameter "{name}"; {hint}'
 
 
-def _check(p: Param, value: Value) -> None:
-    # bool is an int for Python but not for ROS; 5 for a float is refused by ROS, so here too.
-    if type(value) is not p.type:
-        hint = f' (write {value}.0)' if p.type is float and type(value) is int else ''
+def _checked(p: Param, value: Value) -> Value:
+    """Return a value that a parameter may have, of its type."""
+    if p.type is float and type(value) is int:  # nobody writes 3.0 m
+        value = float(value)
+    if type(value) is not p.type:  # a bool is an int for Python, but not for ROS
         raise ConfigError(
             f'parameter "{p.name}" must be a {p.type.__name__}, '
-            f'got {value!r}, a {type(value).__name__}{hint}'
+            f'got {value!r}, a {type(value).__name__}'
         )
     if p.info.choices and value not in p.info.choices:
         raise ConfigError(
@@ -139,6 +141,7 @@ def _check(p: Param, value: Value) -> None:
         )
     if isinstance(value, (int, float)) and not _in_range(p.info, value):
         raise ConfigError(f'parameter "{p.name}" must be {range_text(p.info)}, got {value}')
+    return value
 
 
 def _in_range(info: ParamInfo, value: float) -> bool:
@@ -235,7 +238,4 @@ def parse_value(text: str, p: Param) -> Value:
         value = text if p.type is str else yaml.safe_load(text)
     except yaml.YAMLError:
         value = text  # refused below, as any text that is no number
-    if p.type is float and type(value) is int:
-        value = float(value)
-    _check(p, value)
-    return typing.cast(Value, value)
+    return _checked(p, value)

@@ -41,21 +41,32 @@ class Parameters(Generic[T]):
         self._schema = schema
         self.config = build(schema, _given(node))
         self._callbacks: list[Callable[[T], None]] = []
-        self._names = set()
+        self._types: dict[str, type] = {}
         for parameter in flatten(self.config):
-            self._names.add(parameter.name)
+            self._types[parameter.name] = parameter.type
             node.declare_parameter(
                 parameter.name, parameter.value, _descriptor(parameter), ignore_override=True
             )
+        if hasattr(node, 'add_pre_set_parameters_callback'):  # Humble has none
+            node.add_pre_set_parameters_callback(self._with_floats)
         node.add_on_set_parameters_callback(self._set)
 
     def on_change(self, callback: Callable[[T], None]) -> None:
         """Call back with the new configuration after every change, on the executor's thread."""
         self._callbacks.append(callback)
 
+    def _with_floats(self, parameters: list[Parameter]) -> list[Parameter]:
+        """Return what is to be set, whole numbers as floats where floats are declared."""
+        return [
+            Parameter(p.name, value=float(p.value))
+            if p.type_ == Parameter.Type.INTEGER and self._types.get(p.name) is float
+            else p
+            for p in parameters
+        ]
+
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         """Take changes that the tree allows; what is read-only rclpy has refused already."""
-        values = {p.name: p.value for p in parameters if p.name in self._names}
+        values = {p.name: p.value for p in parameters if p.name in self._types}
         try:
             config = build(self._schema, values, base=self.config)
         except ConfigError as err:

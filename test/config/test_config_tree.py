@@ -37,11 +37,20 @@ def test_build_changes_only_what_is_named():
     assert (again.map.voxel_size, again.depth.stride) == (0.05, 2)
 
 
+def test_a_whole_number_will_do_for_a_float_but_not_the_reverse():
+    config = build(ConcertoConfig, {'depth.max': 3})
+    assert type(config.depth.max) is float
+    assert config.depth.max == 3.0
+    with pytest.raises(ConfigError, match=r'"depth.stride" must be a int, got 2.0, a float'):
+        build(ConcertoConfig, {'depth.stride': 2.0})
+
+
 @pytest.mark.parametrize(
     ('values', 'match'),
     [
         ({'map.voxel_sise': 0.05}, 'unknown parameter "map.voxel_sise"; did you mean "map.vox'),
-        ({'map.voxel_size': 1}, r'must be a float, got 1, a int \(write 1.0\)'),
+        ({'map.voxel_size': True}, 'must be a float, got True, a bool'),
+        ({'depth.max': 0}, r'"depth.max" must be .*, got 0.0'),
         ({'map.voxel_size': '0.05'}, "must be a float, got '0.05', a str"),
         ({'map.voxel_size': 0.0}, r'must be >= 0\.002 and <= 1\.0 m, got 0\.0'),
         ({'map.voxel_size': float('nan')}, 'and <= 1.0 m, got nan'),

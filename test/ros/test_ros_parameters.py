@@ -1,6 +1,7 @@
 import pytest
 from rcl_interfaces.msg import ParameterType
 from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import dump_yaml, flatten
@@ -41,7 +42,7 @@ def test_yaml_and_command_line_are_taken(make, tmp_path):
     ('argument', 'message'),
     [
         ('map.voxel_sise:=0.1', r'unknown parameter "map.voxel_sise"; did you mean "map.voxel_si'),
-        ('depth.max:=3', r'"depth.max" must be a float, got 3, a int \(write 3.0\)'),
+        ('depth.max:=0', r'"depth.max" must be .*, got 0.0'),
         ('depth.max:=far', r'"depth.max" must be a float'),
         ('map.voxel_size:=0.0', r'"map.voxel_size" must be >= 0.002 and <= 1.0 m, got 0.0'),
         ('input.qos:=best', r'"input.qos" must be one of auto, reliable, best_effort'),
@@ -51,6 +52,23 @@ def test_yaml_and_command_line_are_taken(make, tmp_path):
 def test_a_wrong_start_is_refused(make, argument, message):
     with pytest.raises(ConfigError, match=message):
         make('-p', argument)
+
+
+def test_whole_numbers_will_do_for_floats(graph, make, tmp_path):
+    file = tmp_path / 'params.yaml'
+    file.write_text('/**:\n  ros__parameters:\n    depth: {max: 3}\n')
+    node, parameters = make('--params-file', str(file), '-p', 'map.max_weight:=32')
+    assert parameters.config.map.max_weight == 32.0
+    assert node.get_parameter('depth.max').type_ == Parameter.Type.DOUBLE
+    client = AsyncParameterClient(graph.node('client'), 'parameters')
+    graph.until(client.services_are_ready)
+    for call in (client.set_parameters, client.set_parameters_atomically):
+        future = call([Parameter('depth.max', value=2), Parameter('depth.stride', value=3)])
+        graph.until(future.done)
+        assert parameters.config.depth.max == node.get_parameter('depth.max').value == 2.0
+        assert node.get_parameter('depth.max').type_ == Parameter.Type.DOUBLE
+        assert parameters.config.depth.stride == 3
+        node.set_parameters([Parameter('depth.max', value=4), Parameter('depth.stride', value=4)])
 
 
 def test_parameters_of_rclpy_pass(make):
@@ -77,7 +95,9 @@ def test_live_values_change_and_are_told(make):
         ('depth.max', 0.1, r'"depth.min" (0.2 m) must be smaller'),
         ('depth.max', 0.0, '"depth.max" must be > 0.0 m, got 0.0'),
         ('depth.max', -1.0, 'out of range'),
-        ('depth.max', 3, 'Wrong parameter type'),
+        ('depth.max', '3', 'Wrong parameter type'),
+        ('depth.max', -3, 'out of range'),
+        ('depth.stride', 2.0, 'Wrong parameter type'),
         ('semantics.min_confidence', float('nan'), 'out of range'),
     ],
 )
