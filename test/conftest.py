@@ -9,13 +9,18 @@ import os
 import random
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 # Read when torch is loaded: its threads must not spin for cores that others keep busy.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+import numpy as np
 import torch
+
+from concerto_ros.model import BackboneConfig, PointTransformerV3, save_checkpoint
+from concerto_ros.semantics import SCANNET20, ClassHead, Translator
 
 HAS_RCLPY = importlib.util.find_spec('rclpy') is not None
 NO_RCLPY = 'rclpy cannot be imported: run make, or source the setup.bash of a ROS 2 installation'
@@ -109,3 +114,49 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f'{folder} is absent: it holds recordings too large for the repository')
     return folder
+
+
+@pytest.fixture(scope='session')
+def tiny_weights(tmp_path_factory):
+    """Return a function that writes a seeded network and all that reads its features.
+
+    It takes the channels and heads of the five stages and gives the parameters that name the
+    files: backbone, ScanNet head, translator, and the words of its text space.
+    """
+    return partial(write_tiny_weights, tmp_path_factory)
+
+
+def write_tiny_weights(tmp_path_factory, channels=(16, 32, 32, 48, 64), heads=(1, 2, 2, 3, 4)):
+    folder = tmp_path_factory.mktemp('weights')
+    generator = torch.Generator().manual_seed(1)
+    config = BackboneConfig(
+        enc_depths=(1,) * 5, enc_channels=channels, enc_num_head=heads, enc_patch_size=(64,) * 5
+    )
+    model = PointTransformerV3(config)
+    with torch.no_grad():  # unit gain, so that all layers matter
+        for t in model.parameters():
+            noise = torch.randn(t.shape, generator=generator)
+            t.copy_(noise / t[0].numel() ** 0.5 if t.ndim > 1 else t + noise / 5)
+    save_checkpoint(model, folder / 'backbone.safetensors')
+    ClassHead(
+        weight=torch.randn(20, config.out_channels, generator=generator) / 4,
+        bias=torch.zeros(20),
+        names=SCANNET20.names[1:],
+        vocabulary='scannet20',
+    ).save(folder / 'head.safetensors')
+    words = ('wall', 'chair', 'blue chair', 'lamp')
+    embedding = torch.randn(len(words), 8, generator=generator)
+    np.savez(folder / 'words.npz', names=words, embedding=embedding, text_encoder='test space')
+    Translator(
+        weight=torch.randn(8, config.out_channels, generator=generator),
+        bias=torch.zeros(8),
+        text_encoder='test space',
+        logit_scale=5.0,
+    ).save(folder / 'translator.safetensors')
+    return {
+        'semantics.checkpoint': str(folder / 'backbone.safetensors'),
+        'semantics.head': str(folder / 'head.safetensors'),
+        'semantics.translator': str(folder / 'translator.safetensors'),
+        'semantics.text_encoder': f'vocabulary:{folder / "words.npz"}',
+        'semantics.vocabulary': 'wall, chair, lamp',
+    }

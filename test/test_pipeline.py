@@ -18,9 +18,7 @@ from concerto_ros.errors import (
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import from_quaternion
 from concerto_ros.model import (
-    BackboneConfig,
     PointBatch,
-    PointTransformerV3,
     load_checkpoint,
     make_plan,
     save_checkpoint,
@@ -40,48 +38,8 @@ def frames():
 
 
 @pytest.fixture(scope='module')
-def weights(tmp_path_factory):
-    """Write a seeded backbone with head, translator and vocabulary; return their paths."""
-    folder = tmp_path_factory.mktemp('weights')
-    generator = torch.Generator().manual_seed(1)
-    config = BackboneConfig(
-        enc_depths=(1, 1, 1, 1, 1),
-        enc_channels=(16, 32, 32, 48, 64),
-        enc_num_head=(1, 2, 2, 3, 4),
-        enc_patch_size=(64,) * 5,
-    )
-    model = PointTransformerV3(config)
-    with torch.no_grad():
-        for tensor in model.parameters():
-            noise = torch.randn(tensor.shape, generator=generator)
-            tensor.copy_(
-                noise / tensor[0].numel() ** 0.5 if tensor.ndim > 1 else tensor + noise / 5
-            )
-    save_checkpoint(model, folder / 'backbone.safetensors')
-    width = config.out_channels
-    ClassHead(
-        weight=torch.randn(20, width, generator=generator) / 4,
-        bias=torch.zeros(20),
-        names=SCANNET20.names[1:],
-        vocabulary='scannet20',
-    ).save(folder / 'head.safetensors')
-    embedding = torch.randn(len(WORDS), 8, generator=generator)
-    np.savez(
-        folder / 'words.npz', names=np.array(WORDS), embedding=embedding, text_encoder='test space'
-    )
-    Translator(
-        weight=torch.randn(8, width, generator=generator),
-        bias=torch.zeros(8),
-        text_encoder='test space',
-        logit_scale=5.0,
-    ).save(folder / 'translator.safetensors')
-    return {
-        'semantics.checkpoint': str(folder / 'backbone.safetensors'),
-        'semantics.head': str(folder / 'head.safetensors'),
-        'semantics.translator': str(folder / 'translator.safetensors'),
-        'semantics.text_encoder': f'vocabulary:{folder / "words.npz"}',
-        'semantics.vocabulary': 'wall, chair, lamp',
-    }
+def weights(tiny_weights):
+    return tiny_weights()
 
 
 def mapped(frames, values=None):

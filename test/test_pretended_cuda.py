@@ -16,15 +16,11 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.model import (
-    BackboneConfig,
-    PointTransformerV3,
     prepare_cloud,
-    save_checkpoint,
     serialization,
 )
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
-from concerto_ros.semantics import SCANNET20, ClassHead, Translator
 
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 CUDA = torch.device('cuda')
@@ -122,43 +118,10 @@ def pretended_cuda():
 
 
 @pytest.fixture(scope='module')
-def weights(tmp_path_factory):
-    """Write a seeded network with both kinds of convolution, head, translator and words."""
-    folder = tmp_path_factory.mktemp('weights')
-    generator = torch.Generator().manual_seed(1)
-    config = BackboneConfig(
-        enc_depths=(1, 1, 1, 1, 1),
-        enc_channels=(16, 32, 96, 96, 96),
-        enc_num_head=(1, 2, 6, 6, 6),
-        enc_patch_size=(64,) * 5,
-    )
-    model = PointTransformerV3(config)
-    with torch.no_grad():
-        for t in model.parameters():
-            noise = torch.randn(t.shape, generator=generator)
-            t.copy_(noise / t[0].numel() ** 0.5 if t.ndim > 1 else t + noise / 5)
-    save_checkpoint(model, folder / 'backbone.safetensors')
-    width = config.out_channels
-    ClassHead(
-        weight=torch.randn(20, width, generator=generator) / 4,
-        bias=torch.zeros(20),
-        names=SCANNET20.names[1:],
-        vocabulary='scannet20',
-    ).save(folder / 'head.safetensors')
-    words, embedding = ('wall', 'chair', 'lamp'), torch.randn(3, 8, generator=generator)
-    np.savez(folder / 'words.npz', names=words, embedding=embedding, text_encoder='test space')
-    Translator(
-        weight=torch.randn(8, width, generator=generator),
-        bias=torch.zeros(8),
-        text_encoder='test space',
-        logit_scale=5.0,
-    ).save(folder / 'translator.safetensors')
+def weights(tiny_weights):
+    """Choose a network with both kinds of convolution, and settings for small images."""
     return {
-        'semantics.checkpoint': str(folder / 'backbone.safetensors'),
-        'semantics.head': str(folder / 'head.safetensors'),
-        'semantics.translator': str(folder / 'translator.safetensors'),
-        'semantics.text_encoder': f'vocabulary:{folder / "words.npz"}',
-        'semantics.vocabulary': 'wall, chair, lamp',
+        **tiny_weights(channels=(16, 32, 96, 96, 96), heads=(1, 2, 6, 6, 6)),
         'semantics.convolution': 'torch',
         'semantics.attention': 'sdpa',
         'search.min_points': 5,
