@@ -52,8 +52,8 @@ setup(
     entry_points={
         'console_scripts': [
             'concerto = concerto_ros.cli:main',
-            'perception_node = concerto_ros.ros.perception_node:main',
-            'replay_node = concerto_ros.ros.replay_node:main',
+            'perception_node = concerto_ros.ros.programs:perception_node',
+            'replay_node = concerto_ros.ros.programs:replay_node',
         ],
     },
 )

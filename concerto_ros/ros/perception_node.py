@@ -1,6 +1,12 @@
 """perception_node: RGB-D images and transforms in, a labelled map and answers out."""
 
 import sys
+
+if __name__ == '__main__':  # before the other imports, which take seconds, see programs
+    from concerto_ros.ros.programs import perception_node
+
+    sys.exit(perception_node())
+
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -114,7 +120,3 @@ class PerceptionNode(Node):
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until Ctrl-C; return the exit code."""
     return run_node(PerceptionNode, args)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -27,9 +27,9 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
     Returns:
         Exit code: 0 after a signal, 2 if the node cannot start.
     """
-    keep_freed_memory()
     node, code, is_up = None, 0, False
     try:
+        keep_freed_memory()
         rclpy.init(args=args)
         is_up = True
         node = make_node()
