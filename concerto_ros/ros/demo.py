@@ -31,8 +31,8 @@ SOURCE = 'rooms:11'
 NUM_FRAMES = 60
 QUERIES = ('somewhere to sit', 'a plant', 'the television', 'books', 'an elephant')
 
-_FUSION_TIME = 60.0  # seconds without any progress; importing torch from a slow disk takes long
-_LABEL_TIME = 10.0  # seconds
+_START_TIME = 60.0  # seconds; importing torch from a slow disk takes long
+_FUSION_TIME = 60.0  # seconds without any progress
 _SHM_PROFILE = Path(__file__).resolve().parents[2] / 'config' / 'fastdds_shm.xml'
 
 
@@ -86,13 +86,14 @@ def _run(options: argparse.Namespace, children: ChildProcesses) -> None:
         '',
     )
     children.start('perception_node', 'concerto_ros.ros.perception_node', [])
-    children.start('replay_node', 'concerto_ros.ros.replay_node', _replay_arguments(options))
     with DemoClient(check=lambda: children.check_runs('perception_node')) as client:
-        _watch(client, children, options.frames or None)
+        # only then, so that no frame is fused unheard; the labels are the last thing to be heard
+        client.until(lambda: client.labels is not None, _START_TIME, 'the perception node')
+        children.start('replay_node', 'concerto_ros.ros.replay_node', _replay_arguments(options))
+        _watch(client, children, started, options.frames or None)
         answers = {text: client.find(text) for text in options.queries}
         _say('', *_table(answers), '')
         saved = client.save(options.out / 'map.ply')
-        client.until(lambda: client.labels is not None, _LABEL_TIME, 'the names of the labels')
     assert client.labels is not None
     picture = options.out / 'map.png'
     _draw(picture, options.out / 'map.ply', client.labels, list(answers.values()))
@@ -115,18 +116,20 @@ def _replay_arguments(options: argparse.Namespace) -> list[str]:
     return ['--ros-args', *(a for n, v in values.items() for a in ('-p', f'{n}:={v}'))]
 
 
-def _watch(client: DemoClient, children: ChildProcesses, num_frames: int | None) -> None:
+def _watch(
+    client: DemoClient, children: ChildProcesses, started: float, num_frames: int | None
+) -> None:
     """Show progress until the replay has ended."""
-    started = time.monotonic()
     with tqdm(total=num_frames, desc='mapping', unit='frame', disable=None) as progress:
         while not children.has_ended('replay_node'):
-            num_shown = client.num_fused
 
-            def has_news(num_shown: int = num_shown) -> bool:
-                return client.num_fused > num_shown or children.has_ended('replay_node')
+            def has_news() -> bool:
+                return client.num_fused > progress.n or children.has_ended('replay_node')
 
             client.until(has_news, _FUSION_TIME, 'the next frame')
-            progress.update(client.num_fused - num_shown)
+            progress.update(client.num_fused - progress.n)
+        client.take_what_came()  # the end may overtake the news of the last frames
+        progress.update(client.num_fused - progress.n)
     seconds = time.monotonic() - started
     _say(f'{client.num_fused} frames mapped in {seconds:.0f} s, the start of the nodes included.')
 

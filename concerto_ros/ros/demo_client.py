@@ -21,6 +21,7 @@ from concerto_ros.ros.conversions import SECOND_NS
 from concerto_ros.structures import Box, Labels, ObjectHit
 
 _PERCEPTION = '/perception_node'
+_QUIET = 0.3  # seconds without a message, after which none is under way
 _ANSWER_TIME = 60.0  # seconds; a network that runs on a slow CPU answers late
 
 
@@ -46,7 +47,8 @@ class DemoClient:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         subscribe, client = self._node.create_subscription, self._node.create_client
         self._subscriptions = [
-            subscribe(Header, f'{_PERCEPTION}/integrated', self._count, 10),
+            subscribe(Header, f'{_PERCEPTION}/integrated', self._count, 1000),
+            # the last one, so that whoever is heard here hears all of us
             subscribe(LabelInfo, f'{_PERCEPTION}/label_info', self._take_labels, latched),
         ]
         self._find = client(FindObjects, f'{_PERCEPTION}/find_objects')
@@ -77,6 +79,14 @@ class DemoClient:
             if time.monotonic() > deadline:
                 raise ConcertoError(f'waited {seconds:.0f} s in vain for {what}')
             self._executor.spin_once(timeout_sec=0.05)
+
+    def take_what_came(self) -> None:
+        """Spin until no more messages come."""
+        num_fused, deadline = self.num_fused, time.monotonic() + _QUIET
+        while time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.05)
+            if self.num_fused > num_fused:
+                num_fused, deadline = self.num_fused, time.monotonic() + _QUIET
 
     def find(self, text: str) -> FindObjects.Response:
         """Ask where something is."""

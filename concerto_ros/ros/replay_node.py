@@ -4,6 +4,12 @@ python -m concerto_ros.ros.replay_node --ros-args -p source:=BAG -p lock_step:=t
 """
 
 import sys
+
+if __name__ == '__main__':  # before the other imports, which take seconds, see programs
+    from concerto_ros.ros.programs import replay_node
+
+    sys.exit(replay_node())
+
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,7 +47,7 @@ MAP_FRAME = 'map'
 
 _TICK = 0.005  # seconds
 _ASK_PERIOD = 5.0  # seconds between two notes that nobody listens
-_GRACE = 2.0  # seconds for subscriptions to adapt to what is offered
+_GRACE = 5.0  # seconds for subscriptions to adapt to what is offered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,12 +235,13 @@ class _CameraOutput:
 
     def is_reliably_heard(self) -> bool:
         """Tell whether no message of the camera can get lost."""
-        return all(
-            any(
-                s.qos_profile.reliability == ReliabilityPolicy.RELIABLE
-                for s in self._node.get_subscriptions_info_by_topic(publisher.topic_name)
-            )
-            for publisher in self._camera
+        return all(self._is_reliably_heard(publisher) for publisher in self._camera)
+
+    def _is_reliably_heard(self, publisher: Any) -> bool:
+        """Tell whether a reliable subscription is known, and all that are known are connected."""
+        found = self._node.get_subscriptions_info_by_topic(publisher.topic_name)
+        return publisher.get_subscription_count() >= len(found) and any(
+            s.qos_profile.reliability == ReliabilityPolicy.RELIABLE for s in found
         )
 
     def flush(self) -> None:
@@ -246,7 +253,3 @@ class _CameraOutput:
 def main(args: Sequence[str] | None = None) -> int:
     """Play until the end or Ctrl-C; return the exit code."""
     return run_node(lambda: ReplayNode(on_end=rclpy.try_shutdown), args)
-
-
-if __name__ == '__main__':
-    sys.exit(main())
