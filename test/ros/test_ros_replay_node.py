@@ -1,9 +1,14 @@
+import dataclasses
 import time
 
 import numpy as np
 import pytest
+import torch
+from rclpy.parameter import Parameter
 from std_msgs.msg import Header
 
+from concerto_msgs.srv import SaveMap
+from concerto_ros.cli import main
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.errors import ConfigError, SourceError
 from concerto_ros.geometry.camera import PinholeCamera
@@ -11,7 +16,7 @@ from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import from_quaternion
 from concerto_ros.io.bag_writer import write_bag
 from concerto_ros.io.frame_source import open_source
-from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.model import BackboneConfig, PointTransformerV3, save_checkpoint
 from concerto_ros.ros.camera_input import CameraInput
 from concerto_ros.ros.parameters import NodeParameters
 from concerto_ros.ros.perception_node import PerceptionNode
@@ -19,6 +24,8 @@ from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.recordings import open_recording
 from concerto_ros.ros.replay_node import ReplayNode
 from concerto_ros.ros.transforms import Transforms
+from concerto_ros.semantics import ClassHead
+from concerto_ros.visualization.ply import read_ply
 
 pytestmark = pytest.mark.ros
 
@@ -119,21 +126,66 @@ def test_frames_arrive_as_the_recording_gives_them(graph, make_bag, play, receiv
                 )
 
 
-def test_node_and_core_make_the_same_map_of_a_recording(graph, shared_data, play):
-    bag = shared_data / 'bags' / 'sevenscenes_240_475'
-    perception = PerceptionNode(context=graph.context)
+@pytest.fixture
+def kitchen(shared_data, tmp_path):
+    """Return a bag of the first frames of a real recording."""
+    with open_source(shared_data / 'bags' / 'sevenscenes_240_475', keep=lambda i: i < 6) as source:
+        write_bag(tmp_path / 'kitchen', source)
+    return tmp_path / 'kitchen'
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Return parameters of a coarse map, and of a small random network with its head."""
+    torch.manual_seed(1)
+    network = PointTransformerV3(
+        BackboneConfig(
+            enc_depths=(1, 1, 1, 1, 1),
+            enc_channels=(16, 32, 32, 48, 64),
+            enc_num_head=(1, 2, 2, 3, 4),
+            enc_patch_size=(64, 64, 64, 64, 64),
+        )
+    )
+    save_checkpoint(network, tmp_path / 'network.pth')
+    names = ('chair', 'table', 'lamp', 'floor')
+    weight = torch.randn(len(names), network.config.out_channels)
+    ClassHead(weight=weight, bias=torch.zeros(4), names=names, vocabulary='rooms').save(
+        tmp_path / 'head.pth'
+    )
+    return {
+        'map.voxel_size': 0.05,
+        'semantics.checkpoint': str(tmp_path / 'network.pth'),
+        'semantics.head': str(tmp_path / 'head.pth'),
+        'semantics.period': 0.0,
+    }
+
+
+def test_the_node_makes_the_map_of_the_command_line(graph, kitchen, settings, play, tmp_path):
+    texts = [f'{name}={value}' for name, value in settings.items()]
+    assert main(['map', str(kitchen), '-o', str(tmp_path / 'cli'), *texts]) == 0
+    expected = read_ply(tmp_path / 'cli' / 'map.ply')
+
+    overrides = [Parameter(name, value=value) for name, value in settings.items()]
+    perception = PerceptionNode(context=graph.context, parameter_overrides=overrides)
     graph.executor.add_node(perception)
     graph.nodes.append(perception)
-    _, ends = play(bag, 'lock_step:=true', 'num_frames:=6')
+    _, ends = play(kitchen, 'lock_step:=true')
     graph.until(lambda: ends, seconds=30)
-    pipeline = PerceptionPipeline(ConcertoConfig())
-    with open_recording(str(bag), num_frames=6) as source:
-        for frame in source:
-            pipeline.integrate(frame)
-    found, expected = perception.pipeline.cloud(), pipeline.cloud()
+    pipeline = perception.pipeline
+    graph.until(lambda: pipeline._num_labelled == pipeline._num_frames == 6, seconds=30)
+    client = graph.node('client').create_client(SaveMap, 'perception_node/save_map')
+    graph.until(client.service_is_ready)
+    answer = client.call_async(SaveMap.Request(path=str(tmp_path / 'node.ply')))
+    graph.until(answer.done)
+    found = read_ply(tmp_path / 'node.ply')
+
     assert len(found) > 1000
-    np.testing.assert_array_equal(found.coord, expected.coord)
-    np.testing.assert_array_equal(found.color, expected.color)
+    assert len(np.unique(found.label)) > 1
+    assert found.confidence.min() > 0
+    for field in dataclasses.fields(found):
+        np.testing.assert_array_equal(
+            getattr(found, field.name), getattr(expected, field.name), err_msg=field.name
+        )
     assert not perception.problems.counts
 
 
