@@ -1,7 +1,7 @@
 """What all tests share: isolated ROS, seeds, devices, shared data, tiers that must not skip.
 
-`CONCERTO_REQUIRE=ros,gpu pytest` makes a skipped test of these tiers a failure, so that a run in
-which nothing ran is never green.
+`CONCERTO_REQUIRE=ros,gpu,data pytest` makes a skipped test of these tiers a failure, so that a run
+in which nothing ran is never green.
 """
 
 import importlib.util
@@ -56,9 +56,11 @@ torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 def pytest_configure(config):
     """Refuse at once what cannot be run, and what is no tier."""
-    unknown = REQUIRED - {'ros', 'gpu', 'slow'}
+    unknown = REQUIRED - {'ros', 'gpu', 'slow', 'data'}
     if unknown:
-        raise pytest.UsageError(f'CONCERTO_REQUIRE names ros, gpu, slow; found {sorted(unknown)}')
+        raise pytest.UsageError(
+            f'CONCERTO_REQUIRE names ros, gpu, slow, data; found {sorted(unknown)}'
+        )
     if 'ros' in REQUIRED and not HAS_RCLPY:
         raise pytest.UsageError(f'CONCERTO_REQUIRE=ros, but {NO_RCLPY}')
     if 'gpu' in REQUIRED and not torch.cuda.is_available():
@@ -76,8 +78,10 @@ def pytest_make_collect_report(collector):
 
 
 def pytest_collection_modifyitems(items):
-    """Skip the single tests that need rclpy where there is none."""
+    """Mark the tests that need shared data; skip those that need rclpy where there is none."""
     for item in items:
+        if 'shared_data' in item.fixturenames:
+            item.add_marker(pytest.mark.data)
         if not HAS_RCLPY and item.get_closest_marker('ros'):
             item.add_marker(pytest.mark.skip(reason=NO_RCLPY))
 

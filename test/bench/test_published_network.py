@@ -16,7 +16,10 @@ NAMED = [Path(p) for p in os.environ.get('CONCERTO_PARITY_FIXTURES', '').split(o
 CASES = sorted({p for folder in [SHARED, *NAMED] for p in folder.glob('*.safetensors')})
 ABSENT = pytest.param(
     Path('absent'),
-    marks=pytest.mark.skip(reason='the published numbers in ../shared/fixtures are absent'),
+    marks=[
+        pytest.mark.data,
+        pytest.mark.skip(reason='the published numbers in ../shared/fixtures are absent'),
+    ],
 )
 TOLERANCE = 1e-5  # of the largest value
 HALF_TOLERANCE = 1e-2  # the flash branch rounds to half precision, the reference does not

@@ -139,9 +139,8 @@ def seconds():
 
 
 @pytest.fixture
-def recordings() -> Path:
+def recordings(shared_data) -> Path:
     """Return the folder of real recordings beside the checkout, or skip."""
-    folder = Path(__file__).resolve().parents[2].parent / 'shared' / 'data'
-    if not (folder / 'sevenscenes').is_dir():
+    if not (shared_data / 'sevenscenes').is_dir():
         pytest.skip('the real recordings (../shared/data) are not on this machine')
-    return folder
+    return shared_data

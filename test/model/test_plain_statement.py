@@ -302,6 +302,7 @@ def test_given_permutations_equal_the_plain_statement(tiny_model, random_points)
 FIXTURE = Path(__file__).resolve().parents[2].parent / 'shared' / 'fixtures' / 'c_mask_batch.npz'
 
 
+@pytest.mark.data
 @pytest.mark.skipif(not FIXTURE.is_file(), reason='../shared/fixtures, computed once, is absent')
 def test_the_plain_statement_equals_the_published_network():
     numbers = np.load(FIXTURE)

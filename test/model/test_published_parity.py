@@ -35,7 +35,10 @@ UNITS = [path for path in NUMBERS if path.with_suffix('.safetensors') not in CAS
 
 ABSENT = pytest.param(
     Path('absent'),
-    marks=pytest.mark.skip(reason='the published numbers in ../shared/fixtures are absent'),
+    marks=[
+        pytest.mark.data,
+        pytest.mark.skip(reason='the published numbers in ../shared/fixtures are absent'),
+    ],
 )
 
 # flash_attn is optional: without it there is nothing to test.

@@ -63,6 +63,7 @@ def test_unknown_words_list_near_ones(vocabulary):
         encoder.encode(['xylophone'])
 
 
+@pytest.mark.data
 def test_real_clip_words_are_unit_vectors():
     if not CLIP_TEXT.is_dir():
         pytest.skip('the word lists in ../shared/data/clip_text are absent')
