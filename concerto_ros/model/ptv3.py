@@ -28,6 +28,11 @@ class PointTransformerV3(nn.Module):
     the order of rows or the number of threads, but for rounding. State dict names are those of
     the published checkpoints.
 
+    Wrap a call in `precision('bf16', device)` for half precision: on a CPU that multiplies
+    bfloat16 it takes 0.63 of the time (base, 60,000 points), with the errors stated there.
+    `to(torch.bfloat16)` takes 5 % less than that and half the memory for weights, but also rounds
+    what is added up between layers: its errors are a tenth larger.
+
     Source: Wu et al., Concerto, arXiv 2510.23607; Wu et al., Sonata, arXiv 2503.16429.
     """
 
