@@ -64,9 +64,9 @@ class SilenceWatch:
             self._told = ''
             self._report_unpaired(images, unpaired)
             return
-        reason = self._silence(messages, images)
+        reason, numbers = self._silence(messages, images)
         if reason and reason != self._told:
-            self._problems.add('silence', f'no frames: {reason}')
+            self._problems.add('silence', f'no frames: {numbers}{reason}')
         self._told = reason
 
     def _report_unpaired(self, images: list[int], unpaired: list[int]) -> None:
@@ -76,12 +76,12 @@ class SilenceWatch:
                     f'unpaired_{name}',
                     f'{unpaired[index]} of {images[index]} images on {self._images[index].topic} '
                     f'found no partner on {self._images[1 - index].topic}: '
-                    f'{self._why_unpaired(images)}',
+                    f'{self._numbers(images)}{self._why_unpaired(images)}',
                     count=unpaired[index],
                 )
 
-    def _silence(self, messages: list[int], images: list[int]) -> str:
-        """Return why there were no pairs among so many messages; empty if that is told already."""
+    def _silence(self, messages: list[int], images: list[int]) -> tuple[str, str]:
+        """Return why so many messages made no pair, empty if that is told already; and numbers."""
         silent = [
             _why_silent(image)
             for image, count in zip(self._images, messages, strict=True)
@@ -90,31 +90,30 @@ class SilenceWatch:
         if not self._color_info.num_received:
             silent.append(_why_silent(self._color_info))
         if silent:
-            return '; '.join(silent)
+            return '; '.join(silent), ''
         if not all(images):  # refused for their stamps
-            return ''
+            return '', ''
+        return self._why_unpaired(images), f'images do not pair: {self._numbers(images)}'
+
+    def _numbers(self, images: list[int]) -> str:
         color, depth = self._images
-        return f'images on {color.topic} and {depth.topic} do not pair: ' + self._why_unpaired(
-            images
+        return (
+            f'{images[0]} came on {color.topic} and {images[1]} on {depth.topic}, and their '
+            f'nearest stamps are {_nearest(*self._pairing.recent):.3f} s apart'
         )
 
     def _why_unpaired(self, images: list[int]) -> str:
-        color, depth = self._images
-        nearest = _nearest(*self._pairing.recent)
-        found = (
-            f'{images[0]} came on {color.topic} and {images[1]} on {depth.topic}, '
-            f'and their nearest stamps are {nearest:.3f} s apart'
-        )
-        slop = self._parameters.config.input.slop
+        """Return cause and cure, without numbers that change."""
         if min(images) < _SIMILAR * max(images):
-            return f'{found}; unless one camera is slower, images are lost. {_LOSS_CURE}'
+            return f'; unless one camera is slower, images are lost. {_LOSS_CURE}'
         if any(_has_gaps(stamps) for stamps in self._pairing.recent):
-            return f'{found}, with gaps: images are lost. {_LOSS_CURE}'
-        if nearest < slop:
-            return f'{found}; one may come late (raise input.queue_size), or raise input.slop'
+            return f', with gaps: images are lost. {_LOSS_CURE}'
+        slop = self._parameters.config.input.slop
+        if _nearest(*self._pairing.recent) < slop:
+            return '; one may come late (raise input.queue_size), or raise input.slop'
         return (
-            f'{found}, more than input.slop ({slop:g} s); synchronise the clocks of the two, or '
-            'raise input.slop'
+            f', more than input.slop ({slop:g} s); synchronise the clocks of the two, or raise '
+            'input.slop'
         )
 
 

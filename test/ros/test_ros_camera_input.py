@@ -503,6 +503,8 @@ def test_clocks_that_disagree_are_named(graph, running, send):
     assert 'nearest stamps are 2.350 s apart, more than input.slop (0.05 s)' in node.sentences[0]
     assert 'synchronise the clocks' in node.sentences[0]
     assert not node.frames
+    send([8, 9], [39.5, 40.5])
+    assert report(node) == {'silence': 1}  # told once, though the numbers are others
 
 
 def test_images_without_a_time_are_not_silence(graph, running, send):
