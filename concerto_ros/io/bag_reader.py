@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from concerto_ros.geometry.transforms import invert
 from concerto_ros.io.bag_messages import BagMessages
 from concerto_ros.io.bag_topics import TF_TYPES, TopicNames, choose_topics
 from concerto_ros.io.calibration import Calibration, distortion_shift, stereo_warning
+from concerto_ros.io.closing import Closing
 from concerto_ros.io.frame_assembly import CameraImage, assemble_frame, frame_transforms
 from concerto_ros.io.images import (
     decode_color,
@@ -48,7 +48,7 @@ class PairingOptions:
     slop: float = 0.05
 
 
-class BagReader:
+class BagReader(Closing):
     """Frames of a bag; the same sets of messages as the node makes of it, in order of time.
 
     The bag is read once for its transforms when it is opened, so late ones are no problem.
@@ -111,17 +111,6 @@ class BagReader:
             return np.eye(4)
         T_level = self._T_level_fusion
         return T_level @ transforms.latest(map_frame, self.frame_id) @ invert(T_level)
-
-    def __enter__(self) -> 'BagReader':
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the files."""

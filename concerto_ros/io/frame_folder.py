@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from concerto_ros.errors import CalibrationError, FrameError, SourceError, Trans
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import is_rigid, nearest_rigid
+from concerto_ros.io.closing import Closing
 from concerto_ros.io.images import decode_compressed_color, decode_png16
 from concerto_ros.io.leveling import parse_leveling
 from concerto_ros.io.pairing import ApproximatePairing
@@ -78,7 +78,7 @@ class FolderFrame:
     problem: str = ''
 
 
-class FrameFolder:
+class FrameFolder(Closing):
     """Frames of a folder; made by `open_numbered_folder` and `open_tum_folder`."""
 
     frame_id = 'world'
@@ -107,20 +107,6 @@ class FrameFolder:
     def T_map_fusion(self) -> Matrix:
         """The identity: a folder has one world frame."""
         return np.eye(4)
-
-    def __enter__(self) -> 'FrameFolder':
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
-
-    def close(self) -> None:
-        """Do nothing: files are open only while they are read."""
 
     def __iter__(self) -> Iterator[RGBDFrame]:
         """Yield the frames from the beginning; what is left out is counted in `dropped`."""

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from concerto_msgs.msg import LabelInfo
 from concerto_msgs.msg import ObjectHit as ObjectHitMessage
 from concerto_msgs.srv import FindObjects, SaveMap
 from concerto_ros.errors import ConcertoError
+from concerto_ros.io.closing import Closing
 from concerto_ros.ros.conversions import SECOND_NS
 from concerto_ros.structures import Box, Labels, ObjectHit
 
@@ -25,7 +25,7 @@ _QUIET = 0.3  # seconds without a message, after which none is under way
 _ANSWER_TIME = 60.0  # seconds; a network that runs on a slow CPU answers late
 
 
-class DemoClient:
+class DemoClient(Closing):
     """A client of a perception node; a context manager that leaves the ROS graph.
 
     Args:
@@ -54,15 +54,8 @@ class DemoClient:
         self._find = client(FindObjects, f'{_PERCEPTION}/find_objects')
         self._save = client(SaveMap, f'{_PERCEPTION}/save_map')
 
-    def __enter__(self) -> 'DemoClient':
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave the ROS graph."""
         self._executor.shutdown()
         self._node.destroy_node()
         rclpy.try_shutdown()

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from concerto_ros.errors import ConfigError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.frame import RGBDFrame
+from concerto_ros.io.closing import Closing
 from concerto_ros.io.frame_source import FrameSource, open_source
 from concerto_ros.rooms.room import SyntheticRoom
 
@@ -46,7 +46,7 @@ def open_recording(name: str, up: str = 'auto', num_frames: int = 0) -> FrameSou
     return RoomSource(int(seed), num_frames or _ROOM_FRAMES)
 
 
-class RoomSource:
+class RoomSource(Closing):
     """A walk through a synthetic room as a recording; see `FrameSource`.
 
     Args:
@@ -72,20 +72,6 @@ class RoomSource:
     def T_map_fusion(self) -> NDArray[np.float64]:
         """The identity: poses are in the map."""
         return np.eye(4)
-
-    def __enter__(self) -> 'RoomSource':
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pass
-
-    def close(self) -> None:
-        """Do nothing: there are no files."""
 
     def __iter__(self) -> Iterator[RGBDFrame]:
         """Yield the frames; the next is rendered while the caller works on one."""
