@@ -199,8 +199,13 @@ class VoxelMap:
         changed = (stored[rows] != bits) | moved
         stored[rows], stored_confidence[rows] = bits, confidence.half()
         block_key = torch.unique(self._rows.key.all()[rows[changed]] >> PLACE_BITS)
+        if len(block_key) == 0:
+            return
+        is_thin = self._thinned_revision == self.revision
         self.revision += 1
         self._revisions.mark(self._index.blocks(block_key), self.revision)
+        if is_thin:  # labels move no surface
+            self._thinned_revision = self.revision
 
     def _groups(self, key: Tensor) -> Groups:
         steps = torch.arange(GROUP_BLOCKS, device=self.device)

@@ -215,6 +215,16 @@ def test_labels_mark_only_blocks_in_which_they_changed():
     assert len(voxel_map.changed_groups(revisions[0]).key) == 2
 
 
+def test_equal_labels_change_nothing():
+    voxel_map = build(points_at(centers((0, 0, 0))))
+    label, confidence = torch.tensor([3]).to(torch.uint16), torch.tensor([0.5])
+    voxel_map.write_labels(torch.tensor([0]), label, confidence, column=0)
+    revision = voxel_map.revision
+    voxel_map.write_labels(torch.tensor([0]), label, confidence, column=0)
+    assert voxel_map.revision == revision
+    assert len(voxel_map.changed_groups(revision).key) == 0
+
+
 def test_an_empty_map_answers_everything():
     voxel_map = VoxelMap(VOXEL)
     assert len(voxel_map) == len(surface(voxel_map)) == 0
