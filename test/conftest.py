@@ -7,6 +7,7 @@ in which nothing ran is never green.
 import importlib.util
 import os
 import random
+import signal
 import sys
 import tempfile
 from functools import partial
@@ -51,6 +52,8 @@ def isolate_ros():
 
 
 isolate_ros()
+# A shell's background job has Ctrl-C ignored, and processes that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
