@@ -1,0 +1,1 @@
+"""Probes: how good frozen or fine-tuned features are on labelled scenes."""

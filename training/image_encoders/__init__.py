@@ -1,0 +1,1 @@
+"""Frozen image encoders by name, and a small one of ours."""

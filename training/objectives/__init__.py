@@ -1,0 +1,1 @@
+"""What is minimised: modules that take a batch and return named losses."""

@@ -1,0 +1,1 @@
+"""Turns recordings, public data and synthetic rooms into the layout that training reads."""

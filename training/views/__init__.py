@@ -1,0 +1,1 @@
+"""From a scene to the augmented views that student and teacher see."""
