@@ -1,9 +1,10 @@
 """Values that cross module borders in training: scenes, views of them, batches, losses."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -179,11 +180,10 @@ class ViewBatch:
         """Rows of all views."""
         return len(self.global_points) + len(self.local_points)
 
-    def to(self, device: str) -> 'ViewBatch':
+    def to(self, device: torch.device | str) -> 'ViewBatch':
         """Return the same batch on another device."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {
-            name: value.to(device) if isinstance(value, Tensor | PointBatch) else value
-            for name, value in values.items()
-        }
-        return ViewBatch(**moved)
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return replace(
+            self,
+            **{n: v.to(device) for n, v in values if isinstance(v, Tensor | PointBatch)},
+        )

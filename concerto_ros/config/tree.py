@@ -166,20 +166,37 @@ def read_yaml(path: Path | str) -> dict[str, Value]:
     Raises:
         ConfigError: The file is missing or is not a ROS parameter file.
     """
-    try:
-        document = yaml.safe_load(Path(path).read_text())
-    except OSError as err:
-        raise ConfigError(f'cannot read the parameter file {path}: {err.strerror}') from err
-    except yaml.YAMLError as err:
-        raise ConfigError(f'{path} is not YAML: {err}') from err
+    document = _load(path)
     values: dict[str, Value] = {}
-    for node in (document or {}).values() if isinstance(document, dict) else [None]:
+    for node in document.values() if isinstance(document, dict) else [None]:
         if not isinstance(node, dict) or not isinstance(node.get('ros__parameters'), dict):
             raise ConfigError(
                 f'{path} is no ROS parameter file; it must look like "/**: ros__parameters: ..."'
             )
         values.update(_dotted(node['ros__parameters'], ''))
     return values
+
+
+def read_plain_yaml(path: Path | str) -> dict[str, Value]:
+    """Read nested YAML without the header of ROS as values by dotted name.
+
+    Raises:
+        ConfigError: The file is missing or does not hold names with values.
+    """
+    document = _load(path)
+    if not isinstance(document, dict) or '/**' in document:
+        raise ConfigError(f'{path} must hold nested names with values, such as "run: {{seed: 1}}"')
+    return dict(_dotted(document, ''))
+
+
+def _load(path: Path | str) -> Any:
+    """Return what a YAML file holds; an empty one holds no names."""
+    try:
+        return yaml.safe_load(Path(path).read_text()) or {}
+    except OSError as err:
+        raise ConfigError(f'cannot read the parameter file {path}: {err.strerror}') from err
+    except yaml.YAMLError as err:
+        raise ConfigError(f'{path} is not YAML: {err}') from err
 
 
 def _dotted(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]:
@@ -192,19 +209,27 @@ def _dotted(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Value]]
 
 def dump_yaml(config: Any) -> str:
     """Return a ROS parameter file with every value of a tree, each under its sentence."""
-    lines = ['/**:', '  ros__parameters:']
+    lines = ['/**:', '  ros__parameters:', *_yaml_lines(config, depth=2)]
+    return '\n'.join(lines) + '\n'
+
+
+def dump_plain_yaml(config: Any) -> str:
+    """Return what `read_plain_yaml` reads: every value of a tree, each under its sentence."""
+    return '\n'.join(_yaml_lines(config, depth=0)) + '\n'
+
+
+def _yaml_lines(config: Any, depth: int) -> Iterator[str]:
     opened: list[str] = []
     for p in flatten(config):
         *sections, leaf = p.name.split('.')
         while opened != sections[: len(opened)]:
             opened.pop()
         for name in sections[len(opened) :]:
-            lines.append('  ' * (len(opened) + 2) + f'{name}:')
+            yield '  ' * (len(opened) + depth) + f'{name}:'
             opened.append(name)
-        indent = '  ' * (len(opened) + 2)
-        lines.append(f'{indent}# {describe(p.info)}')
-        lines.append(f'{indent}{leaf}: {_yaml_scalar(p.value)}')
-    return '\n'.join(lines) + '\n'
+        indent = '  ' * (len(opened) + depth)
+        yield f'{indent}# {describe(p.info)}'
+        yield f'{indent}{leaf}: {_yaml_scalar(p.value)}'
 
 
 def dump_table(config: Any) -> str:

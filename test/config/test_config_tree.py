@@ -8,10 +8,12 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import (
     build,
     describe,
+    dump_plain_yaml,
     dump_yaml,
     flatten,
     param,
     parse_value,
+    read_plain_yaml,
     read_yaml,
 )
 from concerto_ros.errors import ConfigError
@@ -81,6 +83,23 @@ def test_broken_yaml_is_named(tmp_path, text, match):
     path.write_text(text)
     with pytest.raises(ConfigError, match=match):
         read_yaml(path)
+
+
+def test_plain_yaml_reads_back(tmp_path):
+    file = tmp_path / 'settings.yaml'
+    config = build(ConcertoConfig, {'map.voxel_size': 0.05, 'frames.map': 'world'})
+    file.write_text(dump_plain_yaml(config))
+    assert build(ConcertoConfig, read_plain_yaml(file)) == config
+    file.write_text('')
+    assert read_plain_yaml(file) == {}
+
+
+@pytest.mark.parametrize('text', ['- 1', '/**: {ros__parameters: {size: 1.0}}'])
+def test_plain_yaml_holds_names(tmp_path, text):
+    file = tmp_path / 'settings.yaml'
+    file.write_text(text)
+    with pytest.raises(ConfigError, match='nested names with values'):
+        read_plain_yaml(file)
 
 
 def test_missing_yaml_is_named(tmp_path):
