@@ -10,7 +10,7 @@ from typing import Literal
 from concerto_ros.config.tree import param, section
 from concerto_ros.errors import ConfigError
 
-Precision = Literal['fp32', 'bf16', 'fp16']
+Precision = Literal['fp32', 'bf16']
 
 
 @dataclass(frozen=True, kw_only=True)

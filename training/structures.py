@@ -1,7 +1,7 @@
 """Values that cross module borders in training: scenes, views of them, batches, losses."""
 
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -183,7 +183,9 @@ class ViewBatch:
     def to(self, device: torch.device | str) -> 'ViewBatch':
         """Return the same batch on another device."""
         values = ((f.name, getattr(self, f.name)) for f in fields(self))
-        return replace(
-            self,
-            **{n: v.to(device) for n, v in values if isinstance(v, Tensor | PointBatch)},
-        )
+        moved: dict[str, Any] = {
+            name: value.to(device)
+            for name, value in values
+            if isinstance(value, Tensor | PointBatch)
+        }
+        return replace(self, **moved)

@@ -1,0 +1,110 @@
+"""States of training: written whole or not at all, enough to go on exactly.
+
+A state holds the step, student and teacher, the optimiser and the effective settings; not the
+frozen image encoder, and no random numbers, which follow from seed and step. `load_checkpoint`
+of the product reads the student's backbone out of it.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from concerto_ros.config.tree import Value
+from concerto_ros.errors import CheckpointError
+
+LAST = 'last.pth'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingState:
+    """What a run needs to go on.
+
+    Attributes:
+        step: Optimiser steps done.
+        state_dict: Of the objective: student, teacher and projections.
+        optimizer: Its state.
+        config: Of the network, as `load_checkpoint` reads it; empty for other networks.
+        settings: Effective settings by dotted name.
+        source: How the file came about: git hash, versions.
+    """
+
+    step: int
+    state_dict: Mapping[str, Tensor]
+    optimizer: dict[str, Any]
+    config: dict[str, Any]
+    settings: dict[str, Value]
+    source: dict[str, str]
+
+
+def save_state(folder: Path, state: TrainingState, *, keep: bool = False) -> Path:
+    """Write `last.pth`; the one before it stays until the new one is complete.
+
+    Args:
+        folder: Of the run; made if it is not there.
+        state: To be written.
+        keep: Also keep it as `step_N.pth`.
+
+    Raises:
+        CheckpointError: It cannot be written, because the disk is full for example; the one
+            before it is whole.
+    """
+    last = folder / LAST
+    unfinished = last.with_name(f'{LAST}.tmp')
+    content = {
+        'step': state.step,
+        'state_dict': dict(state.state_dict),
+        'optimizer': state.optimizer,
+        'config': state.config,
+        'settings': state.settings,
+        'source': state.source,
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with unfinished.open('wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, last)
+        if keep:
+            _keep(last, folder / f'step_{state.step:08d}.pth')
+    except (OSError, RuntimeError) as err:
+        unfinished.unlink(missing_ok=True)
+        older = 'the one before it is whole' if last.exists() else 'there is none before it'
+        raise CheckpointError(
+            f'{last}: the state after step {state.step} cannot be written ({err}); {older}: make '
+            'room and start the same command again'
+        ) from err
+    return last
+
+
+def load_state(path: Path) -> TrainingState:
+    """Read a state on the CPU; no code in the file is run.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or no state of our training.
+    """
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+        return TrainingState(**content)
+    except FileNotFoundError as err:
+        raise CheckpointError(f'{path}: there is no such file') from err
+    except Exception as err:  # what damaged files raise is open-ended
+        raise CheckpointError(
+            f'{path}: is no whole state of training ({type(err).__name__}: {err}); delete it to '
+            'start anew, or copy a step_N.pth of the run in its place'
+        ) from err
+
+
+def _keep(last: Path, path: Path) -> None:
+    """Give the file a second name, or copy it where the file system has no such names."""
+    path.unlink(missing_ok=True)
+    try:
+        os.link(last, path)
+    except OSError:
+        shutil.copyfile(last, path)

@@ -1,0 +1,114 @@
+"""What is told of a run: a line on the terminal, curves for TensorBoard, skipped scenes."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from training.config import RunConfig
+from training.distributed import all_reduce_sum, rank
+from training.structures import StepValues
+
+_log = logging.getLogger(__name__)
+_SCHEDULES = ('lr', 'weight_decay', 'momentum', 'teacher_temp', 'mask_size', 'mask_ratio')
+T = TypeVar('T')
+
+
+class Progress:
+    """Counts and times the steps of a run, and tells of them; a context manager.
+
+    Args:
+        folder: Where the curves go.
+        run: How often.
+        first_step: Where this part of the run begins.
+    """
+
+    def __init__(self, folder: Path, run: RunConfig, first_step: int) -> None:
+        self._run = run
+        self._first_step = first_step
+        self._started = time.perf_counter()
+        self._since = self._started
+        self._writer: Any = None
+        if rank() == 0:
+            self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
+        self._points = 0
+        self._waited = 0.0
+        self.num_skipped = 0
+
+    def __enter__(self) -> 'Progress':
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        if self._writer:
+            self._writer.close()
+        if self.num_skipped:
+            _log.warning('%d times a scene could not be read (named above)', self.num_skipped)
+
+    def timed(self, items: Iterator[T]) -> Iterator[T]:
+        """Yield the items; the time to get each of them counts as waiting for data."""
+        while True:
+            start = time.perf_counter()
+            item = next(items)
+            self._waited += time.perf_counter() - start
+            yield item
+
+    def batch_read(self, batch: Any) -> None:
+        """Count the points of a batch and name the scenes it had to do without."""
+        self._points += batch.num_points
+        for sentence in batch.skipped:
+            self.num_skipped += 1
+            _log.warning('skipped: %s', sentence)
+
+    def step_done(self, step: int, values: StepValues, terms: dict[str, Tensor]) -> None:
+        """Tell of a step if it is time to."""
+        if (step + 1) % self._run.log_every and step + 1 != self._run.num_steps:
+            return
+        names = list(terms)
+        numbers = torch.stack([terms[name] for name in names]).tolist()
+        shown = dict(zip(names, numbers, strict=True))
+        seconds = time.perf_counter() - self._since
+        points = float(all_reduce_sum(torch.tensor(float(self._points), dtype=torch.float64)))
+        speed = {'points_per_s': points / seconds, 'data_share': self._waited / seconds}
+        self._write(step, values, shown, speed)
+        if rank() == 0:
+            _log.info('%s', self._line(step, values, shown, speed))
+        self._points, self._waited, self._since = 0, 0.0, time.perf_counter()
+
+    def _write(
+        self, step: int, values: StepValues, terms: dict[str, float], speed: dict[str, float]
+    ) -> None:
+        if self._writer is None:
+            return
+        for name, value in terms.items():
+            self._writer.add_scalar(f'loss/{name}', value, step)
+        for name in _SCHEDULES:
+            self._writer.add_scalar(f'schedule/{name}', getattr(values, name), step)
+        for name, value in speed.items():
+            self._writer.add_scalar(f'speed/{name}', value, step)
+
+    def _line(
+        self, step: int, values: StepValues, terms: dict[str, float], speed: dict[str, float]
+    ) -> str:
+        done, total = step + 1, self._run.num_steps
+        per_step = (time.perf_counter() - self._started) / (done - self._first_step)
+        parts = ' '.join(f'{name} {value:.3f}' for name, value in terms.items())
+        return (
+            f'step {done}/{total} {parts} lr {values.lr:.2e} '
+            f'{speed["points_per_s"] / 1e3:.0f}k points/s data {speed["data_share"]:.0%} '
+            f'{clock((total - done) * per_step)} left'
+        )
+
+
+def clock(seconds: float) -> str:
+    """Return hours, minutes and seconds as h:mm:ss."""
+    minutes, second = divmod(round(seconds), 60)
+    return f'{minutes // 60}:{minutes % 60:02d}:{second:02d}'
