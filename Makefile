@@ -14,10 +14,12 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 .PHONY: demo test bench lint gpu-check
 demo: $(READY) ; .venv/bin/python -m concerto_ros.ros.demo
-test: $(READY) ; .venv/bin/python -m pytest
+test: $(READY) .venv/training ; .venv/bin/python -m pytest
 bench: $(READY) .venv/bench ; .venv/bin/python -m bench
 lint: $(READY) ; .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
-gpu-check: $(READY) ; CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu && .venv/bin/python -m bench.gpu
+gpu-check: $(READY) .venv/training ; CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu && .venv/bin/python -m bench.gpu
 
 $(READY): $(SETUP) ; @$(START) pip_ros/install.py
+# Without --no-deps pip would replace torch; with TORCH=cu126, torchvision must be of that build, too.
+.venv/training: training/requirements.txt $(READY) ; .venv/bin/pip install -q --no-deps -r $< $(TORCH:%=--extra-index-url https://download.pytorch.org/whl/%) && touch $@
 .venv/bench: bench/requirements.txt $(READY) ; .venv/bin/pip install -q -r $< -c pip_ros/requirements.txt && touch $@

@@ -46,6 +46,15 @@ setup(
         'flash_attn': ['flash-attn'],
         'open_clip': ['open_clip_torch'],
         'test': ['pytest'],
+        # torch and torchvision must be of one build: install both from https://pytorch.org first
+        'training': [
+            'open_clip_torch',
+            'peft',
+            'tensorboard',
+            'timm',
+            'torchvision',
+            'webdataset<1',  # 1.0 left out wids
+        ],
         'transformations': ['transforms3d'],
     },
     zip_safe=True,

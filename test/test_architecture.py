@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # do not see each other.
 LAYERS = [
     ('concerto_ros.errors', 'concerto_ros.structures', 'concerto_ros.weights_file',
-     'concerto_ros.published_weights', 'concerto_ros.config'),
+     'concerto_ros.published_weights', 'concerto_ros.torchvision_beside_cpu',
+     'concerto_ros.config'),
     ('concerto_ros.geometry',),
     ('concerto_ros.mapping', 'concerto_ros.model', 'concerto_ros.semantics'),
     ('concerto_ros.search',),

@@ -200,23 +200,41 @@ def make(*arguments, **variables):
 
 
 @pytest.mark.parametrize(
-    ('target', 'command'),
+    ('target', 'more', 'command'),
     [
-        ('demo', '.venv/bin/python -m concerto_ros.ros.demo'),
-        ('test', '.venv/bin/python -m pytest'),
-        ('lint', '.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy'),
+        ('demo', [], '.venv/bin/python -m concerto_ros.ros.demo'),
+        ('test', ['training'], '.venv/bin/python -m pytest'),
+        ('bench', ['bench'], '.venv/bin/python -m bench'),
+        ('lint', [], '.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy'),
         (
             'gpu-check',
+            ['training'],
             'CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu'
             ' && .venv/bin/python -m bench.gpu',
         ),
     ],
 )
-def test_every_target_is_one_command_after_the_set_up(target, command):
-    lines = make('--dry-run', '--assume-new=setup.py', target).splitlines()
-    assert lines[0].endswith('pip_ros/install.py')
-    assert lines[1:] == [command]
-    assert make('--dry-run', '--assume-old=.venv/installed', target).splitlines() == [command]
+def test_every_target_is_one_command_after_the_set_up(target, more, command):
+    first, *middle, last = make('--dry-run', '--assume-new=setup.py', target).splitlines()
+    assert first.endswith('pip_ros/install.py')
+    assert [re.search(r' -r (\w+)/requirements.txt ', line)[1] for line in middle] == more
+    assert last == command
+    stamps = [f'--assume-old=.venv/{name}' for name in ['installed', *more]]
+    assert make('--dry-run', *stamps, target).splitlines() == [command]
+
+
+@pytest.mark.parametrize(
+    ('build', 'options'),
+    [('', ''), ('cu126', '--extra-index-url https://download.pytorch.org/whl/cu126')],
+)
+def test_training_brings_no_torch_and_the_torchvision_of_its_build(build, options):
+    line = make('--dry-run', '--assume-new=setup.py', '.venv/training', TORCH=build).splitlines()[
+        1
+    ]
+    assert line == (
+        f'.venv/bin/pip install -q --no-deps -r training/requirements.txt {options}'
+        ' && touch .venv/training'
+    )
 
 
 def test_ci_runs_make_test():

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from concerto_ros.errors import BackendUnavailable, CheckpointError, ConfigError, SearchError
+from concerto_ros.torchvision_beside_cpu import declare_operators
 
 # What numpy raises on files that are damaged or something else, such as a single array.
 _NO_VOCABULARY = (
@@ -178,6 +179,7 @@ class OpenClipEncoder:
 
 
 def _import_open_clip() -> Any:
+    declare_operators()
     try:
         return importlib.import_module('open_clip')
     except (ImportError, RuntimeError) as err:  # a torchvision that does not fit: RuntimeError
