@@ -1,0 +1,74 @@
+"""The command line of `python -m training.prepare`."""
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from concerto_ros.errors import ConcertoError
+from training.prepare.batch import BatchReport, prepare_scenes
+from training.prepare.rooms_command import add_rooms_command
+
+_log = logging.getLogger(__name__)
+_BAD_USAGE, _INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prepare scenes and return the exit status.
+
+    0: all scenes are there; 1: some failed; 2: all failed, or bad usage; 130: Ctrl-C.
+    """
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    args = _parser().parse_args(argv)
+    try:
+        report = prepare_scenes(args.jobs(args), args.output, args.split, args.workers)
+    except (ConcertoError, OSError) as err:
+        _log.error('prepare: %s', ' '.join(str(err).split()))
+        return _BAD_USAGE
+    except KeyboardInterrupt:
+        _log.error('prepare: interrupted; the same command goes on with the scenes not yet made')
+        return _INTERRUPTED
+    _tell(report, args.output / 'splits' / f'{args.split}.json')
+    return report.exit_status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='python -m training.prepare',
+        description='Turn recordings, public data and synthetic rooms into the layout that '
+        'training reads. Scenes that are complete are skipped, so that a stopped run goes on.',
+    )
+    commands = parser.add_subparsers(required=True, metavar='COMMAND', title='commands')
+    for add in (add_rooms_command,):
+        _add_common_options(add(commands))
+    return parser
+
+
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '-o', '--output', metavar='ROOT', type=Path, required=True, help='folder of the data set'
+    )
+    parser.add_argument('--split', default='train', help='that the scenes belong to')
+    parser.add_argument(
+        '--workers', type=_positive, default=os.cpu_count() or 1, help='scenes made at once'
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a number of at least 1, got {text}')
+    return int(text)
+
+
+def _tell(report: BatchReport, split: Path) -> None:
+    reports = report.written.values()
+    _log.info(
+        '%d scenes written with %d points, %d images and %d links; %d were complete; see %s',
+        len(reports), sum(r.num_points for r in reports), sum(r.num_images for r in reports),
+        sum(r.num_links for r in reports), report.num_complete, split,
+    )  # fmt: skip
+    if report.failed:
+        _log.warning('%d scenes failed:', len(report.failed))
+        for name, reason in report.failed.items():
+            _log.warning('  %s: %s', name, reason)
