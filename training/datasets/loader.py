@@ -1,0 +1,92 @@
+"""Batches of views, made in other processes.
+
+The processes are forked. They use no CUDA, so they may be started after it; they share the list
+of scenes with their parent instead of each holding a copy; and they are there at once, where
+others would import torch anew. Batches come in the order asked for, however many processes
+there are.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from concerto_ros.errors import ConfigError
+from training.config import DataConfig
+from training.datasets.view_dataset import ViewDataset
+from training.structures import ViewBatch
+from training.views.collate import collate
+
+
+def rank_batches(
+    data: DataConfig, steps: range, rank: int = 0, world_size: int = 1
+) -> list[range]:
+    """Return which items a rank takes: in each step its share of the slots, part by part.
+
+    Args:
+        data: Of which `batch_size` and `accumulation` matter.
+        steps: Numbers of the steps.
+        rank: Number of this process.
+        world_size: Number of processes.
+
+    Returns:
+        `accumulation` lists per step, equally long.
+
+    Raises:
+        ConfigError: The batch cannot be divided.
+    """
+    num_parts = world_size * data.accumulation
+    size, rest = divmod(data.batch_size, num_parts)
+    if rest:
+        raise ConfigError(
+            f'data.batch_size should be a multiple of {num_parts} (processes times '
+            f'data.accumulation), got {data.batch_size}'
+        )
+    parts = range(rank * data.accumulation, (rank + 1) * data.accumulation)
+    starts = [step * data.batch_size + part * size for step in steps for part in parts]
+    return [range(start, start + size) for start in starts]
+
+
+def make_loader(
+    dataset: ViewDataset, batches: Sequence[Sequence[int]], num_workers: int
+) -> DataLoader[ViewBatch]:
+    """Return an iterable of batches.
+
+    Args:
+        dataset: Of items.
+        batches: Numbers of the items of each batch, as `rank_batches` gives them.
+        num_workers: Processes that make batches; 0: this one makes them.
+    """
+    items: Any = dataset  # the loader's types know no collation to another type
+    numbers: Any = batches
+    return DataLoader(
+        items,
+        batch_sampler=numbers,
+        num_workers=num_workers,
+        collate_fn=partial(collate, voxel_size=dataset.config.data.voxel_size),
+        worker_init_fn=_leave_signals_to_parent,
+        multiprocessing_context='fork' if num_workers else None,
+        generator=torch.Generator(),  # else the loader draws from the global one
+    )
+
+
+def _leave_signals_to_parent(_worker: int) -> None:
+    """Let a worker outlive the signals that ask a whole job to stop.
+
+    The trainer finishes its step with the batches of the workers, saves, and then ends them.
+    Ctrl-C and the SIGTERM of a scheduler reach all processes; only that of the parent counts.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

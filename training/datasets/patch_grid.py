@@ -1,0 +1,82 @@
+"""From pixels of an image to patches of an image encoder."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concerto_ros.errors import ConfigError
+
+
+class SquareCrop(NamedTuple):
+    """The middle square of an image [px].
+
+    Attributes:
+        left: First column.
+        top: First row.
+        side: Columns and rows.
+    """
+
+    left: int
+    top: int
+    side: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchGrid:
+    """How an image encoder sees an image.
+
+    Attributes:
+        image_size: Images are resized to this square [px].
+        patch_size: Pixels per patch of the resized image.
+    """
+
+    image_size: int
+    patch_size: int
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1 or self.patch_size < 1 or self.image_size % self.patch_size:
+            raise ConfigError(
+                f'cross_modal.image_size should be a multiple of {self.patch_size}, the patches '
+                f'of the image encoder; got {self.image_size}'
+            )
+
+    @property
+    def num_patches(self) -> int:
+        """Patches per side."""
+        return self.image_size // self.patch_size
+
+    def crop(self, width: int, height: int) -> SquareCrop:
+        """Return the largest middle square whose side is a multiple of the number of patches.
+
+        Of an image with fewer pixels than patches, the largest square.
+
+        Source: specification of Concerto, section 4.5, for each image by its own size.
+        """
+        shorter = min(width, height)
+        side = shorter // self.num_patches * self.num_patches or shorter
+        return SquareCrop((width - side) // 2, (height - side) // 2, side)
+
+    def patches(
+        self, pixel: NDArray, crop: SquareCrop
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Say in which patches pixels are.
+
+        Args:
+            pixel: (M, 2) columns and rows of the whole image; the centre of the first pixel is
+                at (0, 0).
+            crop: Of this image.
+
+        Returns:
+            patch: (K, 2) float32 (row, column) of the pixels inside the crop, in 0..num_patches
+                without the end; the first patch covers 0..1.
+            is_inside: (M,) which pixels these are.
+        """
+        first_center = np.array([0.5 - crop.left, 0.5 - crop.top], dtype=np.float32)
+        x, y = pixel.T.astype(np.float32) + first_center[:, None]
+        is_inside = (x >= 0) & (x < crop.side) & (y >= 0) & (y < crop.side)
+        patch = np.stack([y[is_inside], x[is_inside]], axis=1)
+        patch *= np.float32(self.num_patches / crop.side)
+        end = np.nextafter(np.float32(self.num_patches), np.float32(0))
+        return np.minimum(patch, end), is_inside
