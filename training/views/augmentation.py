@@ -84,4 +84,5 @@ def rotation(axis: int, angle: float) -> Planes:
 
 def _box_center(coord: Planes) -> Planes:
     """Return (3, 1) float32, the middle of the box around (3, N) points."""
-    return (coord.min(axis=1, keepdims=True) + coord.max(axis=1, keepdims=True)) / 2
+    middle: Planes = (coord.min(axis=1, keepdims=True) + coord.max(axis=1, keepdims=True)) / 2
+    return middle
