@@ -44,11 +44,6 @@ def all_reduce_sum(x: Tensor) -> Tensor:
     return x
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:
-    """Return on every rank whether the flag is set on any."""
-    return bool(all_reduce_sum(torch.tensor(float(flag), device=device)))
-
-
 def choose_device(name: str) -> torch.device:
     """Return the device of this process: its own GPU of the machine, or the CPU.
 
@@ -64,3 +59,8 @@ def choose_device(name: str) -> torch.device:
     device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', '0')))
     torch.cuda.set_device(device)
     return device
+
+
+def wait_for_all(device: torch.device) -> None:
+    """Return when all ranks have come here."""
+    all_reduce_sum(torch.zeros((), device=device))

@@ -21,7 +21,7 @@ from concerto_ros.errors import ConcertoError
 from concerto_ros.model import precision
 from training.checkpoint import LAST, TrainingState, load_state, save_state
 from training.config import RunConfig
-from training.distributed import all_reduce_sum, rank, world_size
+from training.distributed import all_reduce_sum, rank, wait_for_all, world_size
 from training.optimizer import apply_step_values
 from training.progress import Progress
 from training.structures import LossTerms, StepValues
@@ -174,9 +174,9 @@ class Trainer:
         if any_broken:
             shown = ', '.join(f'{name} {value.item():.4g}' for name, value in terms.items())
             raise ConcertoError(
-                f'a loss or gradient is not finite at step {step}; rank {rank()} has {shown}. The last '
-                f'checkpoint is untouched: lower optimizer.clip or optimizer.lr, or set '
-                f'run.precision to fp32, and start the same command again'
+                f'a loss or gradient is not finite at step {step}; rank {rank()} has {shown}. '
+                'The last checkpoint is untouched: lower optimizer.clip or optimizer.lr, or set '
+                'run.precision to fp32, and start the same command again'
             )
         return bool(any_stop)
 
@@ -230,7 +230,7 @@ class Trainer:
                 ),
                 keep=every > 0 and num_done % every == 0,
             )
-        all_reduce_sum(torch.zeros((), device=self.device))
+        wait_for_all(self.device)
 
 
 def _mean_terms(found: list[LossTerms]) -> dict[str, Tensor]:

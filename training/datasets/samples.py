@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from training.datasets.cloud import read_cloud
-from training.datasets.parts import SampleParts, TokenSource
+from training.datasets.parts import DataFile, SampleParts, TokenSource
 from training.datasets.patch_grid import PatchGrid
 from training.datasets.scene_images import read_images
 from training.structures import SceneSample
@@ -38,6 +38,10 @@ class SceneDataset:
 
     def __len__(self) -> int:
         return len(self._parts)
+
+    def image_files(self) -> list[DataFile]:
+        """Return all images of all samples; several samples may share some."""
+        return [file for parts in self._parts for file in parts.images]
 
     def read(self, index: int, rng: np.random.Generator) -> SceneSample:
         """Read a sample; the same arguments give the same result.

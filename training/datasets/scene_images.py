@@ -54,7 +54,7 @@ def read_images(
     crops: list[SquareCrop] = []
     if tokens is not None and files:
         crops = [find_crop(file, grid) for file in files]
-        known = np.stack([_known(tokens, file) for file in files])
+        known = np.stack([_known(tokens, file, grid) for file in files])
     elif files:
         squares = [read_square(file, grid) for file in files]
         images, crops = np.stack([s.pixels for s in squares]), [s.crop for s in squares]
@@ -65,9 +65,10 @@ def read_images(
     return SceneImages(images, known, join_links(links))
 
 
-def _known(tokens: TokenSource, file: DataFile) -> NDArray[np.float16]:
+def _known(tokens: TokenSource, file: DataFile, grid: PatchGrid) -> NDArray[np.float16]:
     found = tokens.get(file)
     if found is None:
+        read_square(file, grid)  # raises if it is damaged: then it cannot have tokens
         raise ConfigError(
             f'the tokens of {file} are not in cross_modal.token_cache: fill it with all images '
             'of data.splits first, or leave it empty'

@@ -1,0 +1,245 @@
+"""The command itself: it resumes after kill -9, and two ranks do what one does."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from concerto_ros.config.tree import build
+from concerto_ros.errors import CheckpointError, ConfigError
+from concerto_ros.model import PointBatch, load_checkpoint
+from training.checkpoint import LAST, load_state
+from training.command import run_command
+from training.config import TrainingConfig
+from training.export import export
+from training.image_encoders import SmallViT, VitConfig, save_vit
+from training.joint_task import JointTask
+from training.trainer import Trainer
+
+CPU = torch.device('cpu')
+
+
+def command(settings, *starter):
+    starter = starter or (sys.executable, '-m')
+    values = [f'{name}={value}' for name, value in settings.items()]
+    return [*starter, 'training.pretrain', os.devnull, *values]
+
+
+@pytest.fixture
+def environment():
+    return {**os.environ, 'OMP_NUM_THREADS': '1'}
+
+
+@pytest.fixture
+def pretrain(root, environment):
+    """Return a function that runs the command to its end and gives its status and output."""
+
+    def run(settings, *starter):
+        done = subprocess.run(
+            command(settings, *starter), cwd=root, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Let this process add up in the order of the others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train_here(settings):
+    """Train in this process and return the weights."""
+    task = JointTask(build(TrainingConfig, settings), CPU)
+    Trainer(task, CPU).train()
+    return {name: t.clone() for name, t in task.objective.state_dict().items()}
+
+
+def weights(folder):
+    return load_state(folder / LAST).state_dict
+
+
+def assert_equal(first, second, **tolerance):
+    assert list(first) == list(second)
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], **(tolerance or {'rtol': 0, 'atol': 0}),
+                                   msg=lambda text, name=name: f'{name}: {text}')  # fmt: skip
+
+
+@pytest.fixture
+def vit(tmp_path):
+    torch.manual_seed(3)
+    config = VitConfig(image_size=32, patch_size=8, channels=24, depth=1, heads=2)
+    save_vit(SmallViT(config), tmp_path / 'vit.safetensors')
+    return f'vit:{tmp_path / "vit.safetensors"}'
+
+
+@pytest.fixture
+def joint_settings(small_settings, vit, tmp_path):
+    return {**small_settings, 'cross_modal.weight': 0.5, 'cross_modal.image_encoder': vit,
+            'cross_modal.token_cache': str(tmp_path / 'tokens')}  # fmt: skip
+
+
+def test_kill_9_and_the_same_command_give_what_one_run_gives(
+    joint_settings, tmp_path, root, environment, pretrain
+):
+    settings = {**joint_settings, 'run.num_steps': 30, 'run.save_every': 2}
+    killed = {**settings, 'run.output': str(tmp_path / 'killed')}
+    with subprocess.Popen(command(killed), cwd=root, env=environment,
+                          stdout=subprocess.DEVNULL) as process:  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not (tmp_path / 'killed' / LAST).exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    done = load_state(tmp_path / 'killed' / LAST).step
+    assert 0 < done < 30
+
+    status, output = pretrain(killed)
+    assert (status, f'going on after step {done}' in output) == (0, True), output
+    whole = train_here({**settings, 'run.output': str(tmp_path / 'whole')})
+    assert_equal(dict(weights(tmp_path / 'killed')), whole)
+
+
+def test_two_ranks_do_what_one_does(joint_settings, tmp_path, pretrain):
+    settings = {**joint_settings, 'run.num_steps': 3, 'backbone.drop_path': 0.0}
+    one = train_here({**settings, 'run.output': str(tmp_path / 'one')})
+    torchrun = (sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '-m')
+    status, output = pretrain({**settings, 'run.output': str(tmp_path / 'two')}, *torchrun)
+    assert status == 0, output
+    assert_equal(dict(weights(tmp_path / 'two')), one, rtol=1e-3, atol=1e-5)
+    before = JointTask(build(TrainingConfig, settings), CPU).objective.state_dict()
+    moved = max(float((one[name] - before[name]).abs().max()) for name in one)
+    assert moved > 1e-3  # so that equal does not mean untrained
+
+
+def test_accumulation_keeps_the_scenes_of_a_step(joint_settings, tmp_path):
+    settings = {**joint_settings, 'data.batch_size': 4, 'run.num_steps': 2}
+    names = {}
+    for parts in (1, 2):
+        changed = {**settings, 'data.accumulation': parts, 'run.output': str(tmp_path / 'o')}
+        task = JointTask(build(TrainingConfig, changed), CPU)
+        names[parts] = [name for batch in task.batches(0) for name in batch.names]
+    assert names[1] == names[2]
+    assert len(names[1]) == 8
+
+
+def test_sigterm_leaves_a_state_to_go_on_from(
+    small_settings, tmp_path, root, environment, pretrain
+):
+    settings = {**small_settings, 'run.num_steps': 200, 'run.save_every': 1000,
+                'run.output': str(tmp_path), 'data.num_workers': 1}  # fmt: skip
+    with subprocess.Popen(command(settings), cwd=root, env=environment, text=True,
+                          stdout=subprocess.PIPE) as process:  # fmt: skip
+        for line in process.stdout:
+            if 'step 2/' in line:
+                process.terminate()
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 143, rest
+    done = load_state(tmp_path / LAST).step
+    assert f'stopped by a signal after step {done} of 200; the same command goes on' in rest
+    status, output = pretrain({**settings, 'run.num_steps': done + 1})
+    assert (status, f'step {done + 1}/{done + 1}' in output) == (0, True), output
+
+
+def test_a_corrupt_scene_is_skipped_and_counted(small_settings, tiny_split, tmp_path, caplog):
+    shutil.copytree(tiny_split.parents[1], tmp_path / 'scenes')
+    damaged = tmp_path / 'scenes' / 'train' / 'scene1' / 'coord.npy'
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    split = tmp_path / 'scenes' / 'splits' / 'train.json'
+    train_here({**small_settings, 'data.splits': str(split), 'run.num_steps': 2,
+                'run.output': str(tmp_path / 'run')})  # fmt: skip
+    assert 'skipped:' in caplog.text
+    assert str(damaged) in caplog.text
+    assert '1 times a scene could not be read' in caplog.text
+
+
+def test_what_comes_out_is_what_the_node_loads(small_settings, tmp_path):
+    trained = train_here({**small_settings, 'run.num_steps': 1, 'run.output': str(tmp_path)})
+    for network, file in (('student', 's.safetensors'), ('teacher', 't.pth')):
+        export(tmp_path, tmp_path / file, network)
+        model, report = load_checkpoint(tmp_path / file)
+        assert (report.has_config, report.unknown_config, report.left_out) == (True, (), ())
+        prefix = f'{network}.backbone.'
+        own = {k.removeprefix(prefix): t for k, t in trained.items() if k.startswith(prefix)}
+        assert_equal(dict(sorted(model.state_dict().items())), dict(sorted(own.items())))
+    points = PointBatch(
+        coord=torch.zeros(1, 3), grid_coord=torch.zeros(1, 3, dtype=torch.int64),
+        feat=torch.zeros(1, 9), offset=torch.tensor([1]),
+    )  # fmt: skip
+    assert model(points).num_points == 1
+
+
+def test_published_training_checkpoints_are_imported(small_settings, tmp_path):
+    trained = train_here({**small_settings, 'run.num_steps': 1, 'run.output': str(tmp_path)})
+    published = {f'module.{name}': t for name, t in trained.items()}
+    published |= {'module.enc2d_model.embeddings.cls_token': torch.zeros(1, 1, 8),
+                  'module.patch_proj.weight': torch.zeros(8, 48)}  # fmt: skip
+    torch.save(
+        {'epoch': 100, 'state_dict': published, 'optimizer': {}, 'scheduler': {}, 'scaler': None,
+         'best_metric_value': np.float64(0.5)},
+        tmp_path / 'published.pth',
+    )  # fmt: skip
+    export(tmp_path / 'published.pth', tmp_path / 'out.pth')
+    model, _ = load_checkpoint(tmp_path / 'out.pth')
+    torch.testing.assert_close(
+        model.embedding.stem.linear.weight,
+        trained['student.backbone.embedding.stem.linear.weight'],
+    )
+
+
+def test_export_tells_what_is_missing(tmp_path, small_settings):
+    with pytest.raises(CheckpointError, match='no such file'):
+        export(tmp_path / 'none.pth', tmp_path / 'out.pth')
+    train_here({**small_settings, 'run.num_steps': 1, 'run.output': str(tmp_path)})
+    export(tmp_path, tmp_path / 'student.pth')
+    with pytest.raises(CheckpointError, match='holds no teacher'):
+        export(tmp_path / 'student.pth', tmp_path / 'out.pth', 'teacher')
+    assert not (tmp_path / 'out.pth').exists()
+
+
+def test_training_starts_from_given_weights(small_settings, tmp_path):
+    first = {**small_settings, 'run.num_steps': 1, 'run.output': str(tmp_path / 'first')}
+    trained = train_here(first)
+    export(tmp_path / 'first', tmp_path / 'first.pth')
+    changed = {**small_settings, 'backbone.initial': str(tmp_path / 'first.pth')}
+    state = JointTask(build(TrainingConfig, changed), CPU).objective.state_dict()
+    name = 'backbone.enc.enc0.block0.mlp.0.fc1.weight'
+    assert torch.equal(state[f'student.{name}'], trained[f'student.{name}'])
+    assert torch.equal(state[f'teacher.{name}'], trained[f'student.{name}'])
+    other = {**changed, 'backbone.channels': '16,16,16', 'backbone.heads': '1,1,1'}
+    with pytest.raises(CheckpointError, match='of another shape than the backbone'):
+        JointTask(build(TrainingConfig, other), CPU)
+
+
+def test_a_cache_of_plain_images_and_changed_images_do_not_mix(joint_settings):
+    settings = {**joint_settings, 'augmentation.image': True}
+    with pytest.raises(ConfigError, match='tokens of plain images'):
+        JointTask(build(TrainingConfig, settings), CPU)
+
+
+def test_wrong_settings_are_one_sentence(small_settings, tmp_path, capsys):
+    def status(**changes):
+        values = {**small_settings, 'run.output': str(tmp_path), **changes}
+        arguments = [os.devnull, *(f'{name}={value}' for name, value in values.items())]
+        return run_command('training.pretrain', TrainingConfig, JointTask, arguments)
+
+    assert status(**{'run.sed': 1}) == 2
+    assert 'training.pretrain: expected name=value with a name of' in capsys.readouterr().err
+    assert status(**{'data.splits': ''}) == 2
+    assert 'data.splits names no data' in capsys.readouterr().err
+    (tmp_path / 'file').write_text('')
+    assert status(**{'run.output': str(tmp_path / 'file')}) == 2
+    assert 'cannot be written: File exists' in capsys.readouterr().err

@@ -1,0 +1,180 @@
+"""The loop goes on exactly, stops cleanly, and never loses the last whole state."""
+
+import dataclasses
+import errno
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from concerto_ros.errors import CheckpointError, ConcertoError
+from training import checkpoint
+from training.checkpoint import LAST, load_state
+from training.config import DistillationConfig, OptimizerConfig, RunConfig
+from training.optimizer import make_optimizer
+from training.schedules import step_values
+from training.structures import LossTerms
+from training.trainer import StopRequestedError, Trainer
+
+CPU = torch.device('cpu')
+
+
+@dataclasses.dataclass
+class NumberBatch:
+    number: torch.Tensor
+    skipped: tuple[str, ...] = ()
+    num_points: int = 1
+
+    def to(self, device):
+        return dataclasses.replace(self, number=self.number.to(device))
+
+
+class Pull(nn.Module):
+    """Pulls a student towards random places; dropout uses the global random numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.student = nn.Linear(4, 4)
+        self.teacher = nn.Linear(4, 4).requires_grad_(False)
+
+    def forward(self, batch, values):
+        aim = nn.functional.dropout(batch.number, 0.5)
+        loss = (self.student(aim) - self.teacher(aim) - 1).square().mean()
+        return LossTerms(loss, {'pull': loss.detach()})
+
+    def update_teacher(self, momentum):
+        with torch.no_grad():
+            self.teacher.weight.lerp_(self.student.weight, 1 - momentum)
+
+
+class PullTask:
+    """A real task of a few numbers."""
+
+    accumulation = 2
+    clip = 1.0
+    network_config: dict = {}
+    source: dict = {}
+
+    def __init__(self, folder, num_steps=4, poison=None, **run):
+        torch.manual_seed(7)
+        self.run = RunConfig(
+            output=str(folder), num_steps=num_steps, precision='fp32', log_every=1, **run
+        )
+        self.objective = Pull()
+        self.optimizer = make_optimizer(self.objective, (1,), OptimizerConfig())
+        self.settings = {'run.seed': self.run.seed}
+        self.poison = poison
+        self.read = 0
+
+    def values(self, step):
+        return step_values(step, 4, OptimizerConfig(), DistillationConfig())
+
+    def batches(self, first_step):
+        for index in range(first_step * 2, self.run.num_steps * 2):
+            number = torch.randn(3, 4, generator=torch.Generator().manual_seed(index))
+            if index // 2 == self.poison:
+                number[0, 0] = float('nan')
+            self.read += 1
+            yield NumberBatch(number)
+
+
+def train(task):
+    Trainer(task, CPU).train()
+    return {name: t.clone() for name, t in task.objective.state_dict().items()}
+
+
+def assert_same(first, second):
+    assert list(first) == list(second)
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def test_two_and_two_steps_are_four(tmp_path):
+    whole = train(PullTask(tmp_path / 'whole'))
+    train(PullTask(tmp_path / 'parts', num_steps=2))
+    assert load_state(tmp_path / 'parts' / LAST).step == 2
+    assert_same(train(PullTask(tmp_path / 'parts')), whole)
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path):
+    whole = train(PullTask(tmp_path))
+    task = PullTask(tmp_path)
+    assert_same(train(task), whole)
+    assert task.read == 0
+
+
+def test_the_teacher_follows_and_the_student_learns(tmp_path):
+    before = PullTask(tmp_path).objective.state_dict()
+    after = train(PullTask(tmp_path))
+    assert not torch.equal(before['student.weight'], after['student.weight'])
+    assert not torch.equal(before['teacher.weight'], after['teacher.weight'])
+
+
+def test_a_signal_saves_and_stops(tmp_path):
+    task = PullTask(tmp_path, save_every=100)
+    batches = task.batches
+
+    def interrupted(first_step):
+        for index, batch in enumerate(batches(first_step)):
+            if index == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    task.batches = interrupted
+    with pytest.raises(StopRequestedError, match='after step 2 of 4; the same command goes on'):
+        train(task)
+    assert load_state(tmp_path / LAST).step == 2
+    assert_same(train(PullTask(tmp_path)), train(PullTask(tmp_path / 'whole')))
+
+
+def test_a_broken_loss_stops_with_step_rank_and_terms(tmp_path):
+    with pytest.raises(
+        ConcertoError, match=r'not finite at step 2; rank 0 has loss nan, pull nan'
+    ):
+        train(PullTask(tmp_path, poison=2, save_every=1))
+    assert load_state(tmp_path / LAST).step == 2  # states of steps 1 and 2 are whole
+
+
+def test_a_full_disk_leaves_the_state_before_it(tmp_path, monkeypatch):
+    train(PullTask(tmp_path, num_steps=2))
+
+    def full(content, file):
+        file.write(b'part of it')
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(checkpoint.torch, 'save', full)
+    with pytest.raises(CheckpointError, match='No space left.*the one before it is whole'):
+        train(PullTask(tmp_path))
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.glob('last*')] == [LAST]
+    assert_same(train(PullTask(tmp_path)), train(PullTask(tmp_path / 'whole')))
+
+
+def test_kept_states_stay(tmp_path):
+    train(PullTask(tmp_path, keep_every=2, save_every=2))
+    assert load_state(tmp_path / 'step_00000002.pth').step == 2
+    assert load_state(tmp_path / 'step_00000004.pth').step == 4
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    train(PullTask(tmp_path, num_steps=2))
+    path = tmp_path / LAST
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match=r'last.pth: is no whole state of training'):
+        train(PullTask(tmp_path))
+
+
+def test_a_state_of_another_network_is_refused(tmp_path):
+    train(PullTask(tmp_path, num_steps=2))
+    task = PullTask(tmp_path)
+    task.objective.student = nn.Linear(5, 4)
+    with pytest.raises(ConcertoError, match='another network: choose another run.output'):
+        Trainer(task, CPU)
+
+
+def test_changed_settings_are_told(tmp_path, caplog):
+    train(PullTask(tmp_path, num_steps=2))
+    train(PullTask(tmp_path, seed=3))
+    assert 'run.seed was 0 in the run that goes on, and is now 3' in caplog.text

@@ -1,0 +1,115 @@
+"""What the commands that train share: settings, ranks, logs, exit status."""
+
+import argparse
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from concerto_ros import __version__
+from concerto_ros.config.tree import (
+    Value,
+    build,
+    dump_plain_yaml,
+    flatten,
+    parse_value,
+    read_plain_yaml,
+)
+from concerto_ros.errors import ConcertoError, ConfigError
+from training.distributed import choose_device, process_group, rank
+from training.trainer import StopRequestedError, Task, Trainer
+
+T = TypeVar('T')
+_FAILED, _STOPPED = 2, 143
+
+
+def run_command(
+    prog: str, tree: type[T], make_task: Callable[[T, torch.device], Task], argv: Sequence[str]
+) -> int:
+    """Train as the settings say.
+
+    Args:
+        prog: Module of the command.
+        tree: Its settings, with a section `run`.
+        make_task: From settings and device to what is trained.
+        argv: CONFIG.yaml and name=value.
+
+    Returns:
+        0: trained to the last step. 2: an error, told in one sentence. 143: stopped by a signal,
+        the same command goes on.
+    """
+    try:
+        config = read_settings(tree, argv, prog)
+        run: Any = getattr(config, 'run')  # noqa: B009 (T is any tree of settings)
+        device = choose_device(run.device)
+        with process_group(device):
+            _log_to_terminal()
+            if rank() == 0:
+                _write_settings(Path(run.output), config)
+            Trainer(make_task(config, device), device).train()
+    except StopRequestedError as err:
+        logging.getLogger(prog).warning('%s', err)
+        return _STOPPED
+    except ConcertoError as err:
+        print(f'{prog}: {" ".join(str(err).split())}', file=sys.stderr)
+        return _FAILED
+    return 0
+
+
+def read_settings(tree: type[T], argv: Sequence[str], prog: str) -> T:
+    """Return the settings of a command line: CONFIG.yaml, changed by name=value.
+
+    Raises:
+        ConfigError: A file, name or value is wrong.
+    """
+    parser = argparse.ArgumentParser(prog=f'python -m {prog}')
+    parser.add_argument('config', type=Path, help='YAML of what differs from the defaults')
+    parser.add_argument('settings', nargs='*', metavar='name=value', help='changes to it')
+    args = parser.parse_args(argv)
+    config = build(tree, read_plain_yaml(args.config))
+    params = {p.name: p for p in flatten(config)}
+    changes: dict[str, Value] = {}
+    for text in args.settings:
+        name, equals, value = text.partition('=')
+        if not equals or name not in params:
+            raise ConfigError(f'expected name=value with a name of {args.config}, got "{text}"')
+        changes[name] = parse_value(value, params[name])
+    return build(tree, changes, config)
+
+
+def settings_of(config: Any) -> dict[str, Value]:
+    """Return all settings by dotted name."""
+    return {p.name: p.value for p in flatten(config)}
+
+
+def source_of_run() -> dict[str, str]:
+    """Return what made a checkpoint: versions and, in a checkout, the git hash."""
+    command = ['git', 'describe', '--always', '--dirty', '--abbrev=12']
+    try:
+        git = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        git = 'unknown'
+    return {'concerto_ros': __version__, 'git': git, 'torch': str(torch.__version__)}
+
+
+def _write_settings(folder: Path, config: Any) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / 'settings.yaml').write_text(dump_plain_yaml(config))
+    except OSError as err:
+        raise ConfigError(f'"run.output" {folder} cannot be written: {err.strerror}') from err
+
+
+def _log_to_terminal() -> None:
+    """Show information of the first rank, and warnings of all."""
+    level = logging.INFO if rank() == 0 else logging.WARNING
+    logging.basicConfig(
+        level=level, format='%(asctime)s %(message)s', datefmt='%H:%M:%S', stream=sys.stdout,
+        force=True,
+    )  # fmt: skip

@@ -1,0 +1,129 @@
+"""Does joint training beat points alone, images alone, and both side by side? Measured.
+
+python -m training.compare config/training/compare_rooms.yaml
+
+Prepares synthetic rooms, trains an image encoder on their images, pretrains the backbone jointly
+and on points alone with the same seeds, probes all of it on rooms whose furniture training never
+saw, and writes the table. What is done stays done: the same command goes on where it stopped.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from concerto_ros.errors import ConcertoError
+from training.command import read_settings
+from training.compare_config import CompareConfig
+from training.comparison.jobs import Job, run_jobs
+from training.comparison.report import write_report
+
+PROG = 'training.compare'
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
+    try:
+        config = read_settings(CompareConfig, argv, PROG)
+        for jobs in stages(config):
+            run_jobs(jobs, config.jobs.parallel, config.jobs.threads)
+        print(write_report(config))
+    except ConcertoError as err:
+        print(f'{PROG}: {" ".join(str(err).split())}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def stages(config: CompareConfig) -> list[list[Job]]:
+    """Return the jobs in stages; those of a stage need only what is before it."""
+    return [
+        _rooms(config),
+        [_image_encoder(config)],
+        [job for seed in config.seeds for job in _pretrainings(config, seed)],
+        [job for seed in config.seeds for job in _probes(config, seed)],
+    ]
+
+
+def _rooms(config: CompareConfig) -> list[Job]:
+    d = config.data
+    parts = (('train', 0, d.train_rooms, 'train'), ('val', d.val_seed, d.val_rooms, 'train'),
+             ('test', d.test_seed, d.test_rooms, 'test'))  # fmt: skip
+    return [
+        Job(
+            name=f'rooms {split}',
+            arguments=(
+                'training.prepare', 'rooms', '--seeds', f'{first}:{first + num}', '--families',
+                families, '--split', split, '-o', str(config.rooms), '--workers', '1',
+            ),
+            done=config.rooms / 'splits' / f'{split}.json',
+        )
+        for split, first, num, families in parts
+    ]  # fmt: skip
+
+
+def _image_encoder(config: CompareConfig) -> Job:
+    return Job(
+        name='image encoder',
+        arguments=(
+            'training.pretrain_image', config.image.config,
+            f'data.splits={config.split("train")}', f'run.output={config.folder / "image"}',
+            f'run.num_steps={config.image.num_steps}', f'run.device={config.jobs.device}',
+        ),
+        done=config.vit,
+        all_cores=True,
+    )  # fmt: skip
+
+
+def _pretrainings(config: CompareConfig, seed: int) -> list[Job]:
+    """Return joint training and training on points alone; all but the images is the same."""
+    common = (
+        f'data.splits={config.split("train")}', f'run.seed={seed}',
+        f'run.num_steps={config.points.num_steps}',
+        f'run.keep_every={config.points.num_steps}', f'run.device={config.jobs.device}',
+        f'cross_modal.image_encoder=vit:{config.vit}',
+        f'cross_modal.image_size={config.image.image_size}',
+        f'cross_modal.token_cache={config.folder / "tokens"}', 'augmentation.image=false',
+    )  # fmt: skip
+    alone = ('cross_modal.weight=0.0', 'distillation.mask_weight=0.25',
+             'distillation.roll_weight=0.25', 'distillation.unmask_weight=0.5')  # fmt: skip
+    return [
+        Job(
+            name=f'{kind} {seed}',
+            arguments=(
+                'training.pretrain', config.points.config, *common, *changes,
+                f'run.output={config.run(kind, seed)}',
+            ),
+            done=config.run(kind, seed) / f'step_{config.points.num_steps:08d}.pth',
+        )
+        for kind, changes in (('joint', ()), ('points', alone))
+    ]  # fmt: skip
+
+
+def _probes(config: CompareConfig, seed: int) -> list[Job]:
+    """Return the probes of one seed, of the rows of the table."""
+    state = {k: f'source.checkpoint={config.run(k, seed) / "last.pth"}' for k in
+             ('joint', 'points')}  # fmt: skip
+    rows = {
+        'raw': ('source.kind=raw',),
+        'random': ('source.kind=backbone', 'source.checkpoint=random'),
+        'points': ('source.kind=backbone', state['points']),
+        'lifted': ('source.kind=lifted',),
+        'concat': ('source.kind=concat', state['points']),
+        'joint': ('source.kind=backbone', state['joint']),
+    }
+    return [
+        Job(
+            name=f'probe {row} {seed}',
+            arguments=(
+                'training.probe', config.probe.config, *changes, f'probe.seed={seed}',
+                f'data.train={config.split("train")}', f'data.validation={config.split("test")}',
+                f'source.image_encoder=vit:{config.vit}',
+                f'source.image_size={config.image.image_size}',
+                f'probe.device={config.jobs.device}', f'probe.output={config.probe_of(row, seed)}',
+            ),
+            done=config.probe_of(row, seed) / 'results.json',
+        )
+        for row, changes in rows.items()
+    ]  # fmt: skip
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""Every value of a comparison with its default and sentence, written only here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from concerto_ros.config.tree import param, section
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobsSection:
+    """How the commands are run."""
+
+    output: str = param('runs/compare', 'Folder of everything.')
+    seeds: str = param('0,1,2', 'Seeds of the pretrainings and probes, by commas.')
+    parallel: int = param(2, 'Commands at once.', ge=1)
+    threads: int = param(1, 'Threads of each on a CPU.', ge=1)
+    device: str = param('auto', 'auto, cpu, or cuda.')
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoomsSection:
+    """The synthetic rooms; those for testing hold furniture that training never saw."""
+
+    train_rooms: int = param(240, 'Rooms to train on, from seed 0 on.', ge=1)
+    val_rooms: int = param(24, 'Rooms to choose settings on.', ge=1)
+    test_rooms: int = param(40, 'Rooms to report on.', ge=1)
+    val_seed: int = param(1000, 'First seed of validation.', ge=0)
+    test_seed: int = param(2000, 'First seed of testing.', ge=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSection:
+    """The image encoder."""
+
+    config: str = param('config/training/image.yaml', 'Settings of its training.')
+    num_steps: int = param(2000, 'Steps of its training.', ge=1)
+    image_size: int = param(224, 'Square that images are resized to.', unit='px', ge=8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointsSection:
+    """The pretrainings."""
+
+    config: str = param('config/training/rooms.yaml', 'Settings of both.')
+    num_steps: int = param(1000, 'Steps of each.', ge=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbesSection:
+    """The probes."""
+
+    config: str = param('config/training/probe_rooms.yaml', 'Settings of all.')
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """All values of a comparison."""
+
+    jobs: JobsSection = section(JobsSection)
+    data: RoomsSection = section(RoomsSection)
+    image: ImageSection = section(ImageSection)
+    points: PointsSection = section(PointsSection)
+    probe: ProbesSection = section(ProbesSection)
+
+    @property
+    def folder(self) -> Path:
+        """Of everything."""
+        return Path(self.jobs.output)
+
+    @property
+    def rooms(self) -> Path:
+        """Root of the data set."""
+        return self.folder / 'rooms'
+
+    @property
+    def vit(self) -> Path:
+        """Weights of the image encoder."""
+        return self.folder / 'image' / 'last.pth'
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of pretrainings and probes."""
+        return tuple(int(seed) for seed in self.jobs.seeds.split(','))
+
+    def split(self, name: str) -> str:
+        """Return the list of samples of a part of the rooms."""
+        return str(self.rooms / 'splits' / f'{name}.json')
+
+    def run(self, kind: str, seed: int) -> Path:
+        """Return the folder of a pretraining."""
+        return self.folder / f'{kind}_{seed}'
+
+    def probe_of(self, row: str, seed: int) -> Path:
+        """Return the folder of a probe."""
+        return self.folder / 'probes' / f'{row}_{seed}'

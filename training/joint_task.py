@@ -1,0 +1,145 @@
+"""Pretraining of the backbone on scenes, as the trainer runs it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from concerto_ros.errors import CheckpointError, ConfigError
+from concerto_ros.model import load_checkpoint
+from training.backbone_sizes import backbone_config
+from training.command import settings_of, source_of_run
+from training.config import TrainingConfig
+from training.datasets.loader import make_loader, rank_batches
+from training.datasets.open_scenes import open_scenes
+from training.datasets.parts import DataFile, TokenSource
+from training.datasets.patch_grid import PatchGrid
+from training.datasets.samples import SceneDataset
+from training.datasets.view_dataset import ViewDataset
+from training.distributed import rank, wait_for_all, world_size
+from training.image_encoders import ImageEncoder, TokenCache, fill_cache, make_image_encoder
+from training.objectives.joint import JointObjective
+from training.optimizer import make_optimizer
+from training.schedules import step_values
+from training.structures import StepValues, ViewBatch
+
+_FILL_BATCH = 32  # images that are encoded at a time
+
+
+class JointTask:
+    """Views of scenes for a `JointObjective`; a `Task`.
+
+    Args:
+        config: All settings.
+        device: Of the objective and the image encoder.
+
+    Raises:
+        ConfigError: Settings disagree with each other or with the data.
+        CheckpointError: Weights of the image encoder or the first weights cannot be used.
+        SourceError: A split cannot be read.
+    """
+
+    def __init__(self, config: TrainingConfig, device: torch.device) -> None:
+        self.config = config
+        self.run = config.run
+        self.accumulation = config.data.accumulation
+        self.clip = config.optimizer.clip
+        self.settings = settings_of(config)
+        self.source = source_of_run()
+        network = backbone_config(config.backbone)
+        self.network_config: dict[str, Any] = {
+            k: list(v) if isinstance(v, tuple) else v for k, v in asdict(network).items()
+        }
+        encoder = self._encoder(device)
+        grid = self._grid(encoder)
+        tokens = self._tokens(encoder, grid)
+        self._dataset = ViewDataset(open_scenes(config.data, grid, tokens), config)
+        torch.manual_seed(config.run.seed)  # of the first weights, alike on all ranks
+        self.objective = JointObjective(
+            config,
+            encoder if tokens is None else None,
+            encoder.num_channels if encoder else 1,
+            grid.num_patches,
+        ).to(device)
+        if config.backbone.initial:
+            load_initial(self.objective, config.backbone.initial)
+        self.optimizer = make_optimizer(self.objective, network.enc_depths, config.optimizer)
+
+    def values(self, step: int) -> StepValues:
+        """Return what changes with the step."""
+        config = self.config
+        return step_values(step, self.run.num_steps, config.optimizer, config.distillation)
+
+    def batches(self, first_step: int) -> Iterator[ViewBatch]:
+        """Return the batches of this rank from a step on."""
+        data = self.config.data
+        steps = range(first_step, self.run.num_steps)
+        batches = rank_batches(data, steps, rank(), world_size())
+        return iter(make_loader(self._dataset, batches, data.num_workers))
+
+    def _encoder(self, device: torch.device) -> ImageEncoder | None:
+        cross_modal = self.config.cross_modal
+        if cross_modal.weight == 0:
+            return None
+        return make_image_encoder(cross_modal.image_encoder, cross_modal.image_size).to(device)
+
+    def _grid(self, encoder: ImageEncoder | None) -> PatchGrid:
+        """Return the patches of the encoder; without one the whole image is a patch."""
+        size = self.config.cross_modal.image_size
+        return PatchGrid(image_size=size, patch_size=encoder.patch_size if encoder else size)
+
+    def _tokens(self, encoder: ImageEncoder | None, grid: PatchGrid) -> TokenSource | None:
+        """Return where tokens come from, instead of images; None: they are encoded anew."""
+        if encoder is None:
+            return NoTokens()
+        folder = self.config.cross_modal.token_cache
+        if not folder:
+            return None
+        if self.config.augmentation.image:
+            raise ConfigError(
+                '"cross_modal.token_cache" holds tokens of plain images: set '
+                '"augmentation.image" to false, or leave the cache empty'
+            )
+        cache = TokenCache(folder, encoder, grid.image_size)
+        scenes = open_scenes(self.config.data, grid)
+        fill_cache(cache, _share(scenes), encoder, grid.image_size, _FILL_BATCH)
+        wait_for_all(encoder.mean.device)
+        return cache
+
+
+class NoTokens:
+    """Stands for the tokens where no image is read, as without a cross-modal term.
+
+    Links are still read: they say where the principal view lies.
+    """
+
+    def get(self, file: DataFile) -> NDArray[np.float16]:
+        """Return one token of one channel."""
+        return np.zeros((1, 1), dtype=np.float16)
+
+
+def load_initial(objective: JointObjective, name_or_path: str) -> None:
+    """Start student and teacher from the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: It cannot be read, or is of another shape.
+    """
+    model, _ = load_checkpoint(name_or_path)
+    branches = [objective.student, *([objective.teacher] if objective.teacher else [])]
+    try:
+        for branch in branches:
+            branch.backbone.load_state_dict(model.state_dict())
+    except RuntimeError as err:
+        raise CheckpointError(
+            f'"backbone.initial" {name_or_path} is of another shape than the backbone of the '
+            f'settings: {err}'
+        ) from err
+
+
+def _share(scenes: SceneDataset) -> list[DataFile]:
+    """Return the images that this rank encodes, each file once."""
+    files = dict.fromkeys(scenes.image_files())
+    return list(files)[rank() :: world_size()]
