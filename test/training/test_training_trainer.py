@@ -54,8 +54,6 @@ class PullTask:
 
     accumulation = 2
     clip = 1.0
-    network_config: dict = {}
-    source: dict = {}
 
     def __init__(self, folder, num_steps=4, poison=None, **run):
         torch.manual_seed(7)
@@ -64,6 +62,7 @@ class PullTask:
         )
         self.objective = Pull()
         self.optimizer = make_optimizer(self.objective, (1,), OptimizerConfig())
+        self.network_config, self.source = {}, {}
         self.settings = {'run.seed': self.run.seed}
         self.poison = poison
         self.read = 0
@@ -145,7 +144,7 @@ def test_a_full_disk_leaves_the_state_before_it(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(checkpoint.torch, 'save', full)
-    with pytest.raises(CheckpointError, match='No space left.*the one before it is whole'):
+    with pytest.raises(CheckpointError, match=r'No space left.*the one before it is whole'):
         train(PullTask(tmp_path))
     monkeypatch.undo()
     assert [path.name for path in tmp_path.glob('last*')] == [LAST]
@@ -170,7 +169,7 @@ def test_a_state_of_another_network_is_refused(tmp_path):
     train(PullTask(tmp_path, num_steps=2))
     task = PullTask(tmp_path)
     task.objective.student = nn.Linear(5, 4)
-    with pytest.raises(ConcertoError, match='another network: choose another run.output'):
+    with pytest.raises(ConcertoError, match=r'another network: choose another run\.output'):
         Trainer(task, CPU)
 
 
