@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from concerto_ros.errors import SourceError
 from training.config import AugmentationConfig, TrainingConfig, ViewsConfig
 from training.structures import Links, SceneSample, SceneViews, View
 from training.views.augmentation import augment_space, center
@@ -61,7 +62,10 @@ def _voxelized(
 ) -> tuple[Cloud, Links]:
     """Keep one point per voxel, with the links of all that are in it."""
     coord = np.ascontiguousarray(sample.coord.T)
-    rows, voxel = sample_voxels(coord, voxel_size, rng)
+    try:
+        rows, voxel = sample_voxels(coord, voxel_size, rng)
+    except SourceError as err:
+        raise SourceError(f'{sample.name}: {err}') from err
     cloud = Cloud(
         coord=coord.take(rows, axis=1),
         color=_planes(sample.color, rows) * np.float32(1 / 255),
