@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from concerto_ros.errors import SourceError
-from training.datasets.layout import SceneWriter, is_complete, write_split
+from training.datasets.layout import SceneWriter, is_complete, read_split, write_split
 
 COORD = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.5]], dtype=np.float32)
 COLOR = np.array([[255, 0, 0], [0, 255, 0], [1, 2, 3]], dtype=np.uint8)
@@ -105,3 +105,75 @@ def test_clouds_that_cannot_be_are_refused(tmp_path):
 def test_a_split_names_only_complete_scenes(tmp_path):
     with pytest.raises(SourceError, match=r'"missing".*prepare it first'):
         write_split(tmp_path, 'train', ['missing'])
+
+
+def test_a_split_is_read_as_it_was_written(tmp_path):
+    root = tmp_path / 'rooms'
+    write_scene(root, 'a', 5)
+    write_scene(root, 'b', 0)
+    first, second, empty = read_split(write_split(root, 'train', ['a', 'b']))
+    assert first.name == 'rooms/train/a_0'
+    assert first.cloud == second.cloud == root / 'train/a'
+    assert second.images == (root / 'images/train/a/color/000004.jpg',)
+    assert second.correspondences == (root / 'images/train/a/correspondence/000004.npy',)
+    assert (empty.name, empty.images, empty.correspondences) == ('rooms/train/b_0', (), ())
+
+
+@pytest.mark.parametrize('folder', ['scannet', 'unpacked_elsewhere'])
+def test_paths_of_published_lists_are_found_under_the_root(tmp_path, folder):
+    root = tmp_path / folder
+    write_scene(root, 'scene0', 1)
+    path = root / 'splits/train.json'
+    path.parent.mkdir()
+    beginning = 'data/scannet'
+    sample = {
+        'pointclouds': f'{beginning}/train/scene0',
+        'images': [f'{beginning}/images/train/scene0/color/000000.jpg'],
+        'correspondences': [f'{beginning}/images/train/scene0/correspondence/000000.npy'],
+    }
+    gone = {**sample, 'pointclouds': f'{beginning}/train/gone'}
+    path.write_text(json.dumps({'gone_0': gone, 'scene0_0': sample}))
+    files = read_split(path)[1]
+    assert files.cloud == root / 'train/scene0'
+    assert files.images[0].is_file()
+    assert files.correspondences[0].is_file()
+
+
+def test_published_paths_may_count_from_the_current_folder(tmp_path, monkeypatch):
+    write_scene(tmp_path / 'data/scannet', 'scene0', 0)
+    path = tmp_path / 'elsewhere/splits/all.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({'scene0_0': {'pointclouds': 'data/scannet/train/scene0'}}))
+    monkeypatch.chdir(tmp_path)
+    assert (read_split(path)[0].cloud / 'coord.npy').is_file()
+
+
+def test_equal_names_of_two_data_sets_stay_apart(tmp_path):
+    for root in ('one', 'two'):
+        write_scene(tmp_path / root, 'room', 0)
+        write_split(tmp_path / root, 'train', ['room'])
+    names = [read_split(tmp_path / root / 'splits/train.json')[0].name for root in ('one', 'two')]
+    assert names == ['one/train/room_0', 'two/train/room_0']
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{', 'can be read'),
+        ('[]', 'should map names of samples'),
+        ('{"a_0": {"images": []}}', 'sample "a_0" should name a folder'),
+        ('{"a_0": {"pointclouds": "train/a", "images": ["x.jpg"]}}', 'found 0 and 1'),
+        ('{"a_0": {"pointclouds": "train/a"}}', 'none of them is there.*unpack them'),
+    ],
+)
+def test_lists_that_cannot_be_are_refused(tmp_path, text, message):
+    path = tmp_path / 'splits/train.json'
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(SourceError, match=message):
+        read_split(path)
+
+
+def test_a_missing_list_is_told(tmp_path):
+    with pytest.raises(SourceError, match=r'train\.json.*can be read.*unpack'):
+        read_split(tmp_path / 'splits/train.json')

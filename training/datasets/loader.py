@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -21,6 +21,8 @@ from training.config import DataConfig
 from training.datasets.view_dataset import ViewDataset
 from training.structures import ViewBatch
 from training.views.collate import collate
+
+T = TypeVar('T')
 
 
 def rank_batches(
@@ -64,7 +66,7 @@ def make_loader(
     """
     items: Any = dataset  # the loader's types know no collation to another type
     numbers: Any = batches
-    return DataLoader(
+    return _PreemptibleLoader(
         items,
         batch_sampler=numbers,
         num_workers=num_workers,
@@ -75,14 +77,24 @@ def make_loader(
     )
 
 
-def _leave_signals_to_parent(_worker: int) -> None:
-    """Let a worker outlive the signals that ask a whole job to stop.
+class _PreemptibleLoader(DataLoader[T]):
+    """A loader whose workers outlive the signals that ask a whole job to stop.
 
-    The trainer finishes its step with the batches of the workers, saves, and then ends them.
-    Ctrl-C and the SIGTERM of a scheduler reach all processes; only that of the parent counts.
+    The trainer finishes its step with their batches, saves, and then ends them. Ctrl-C and the
+    SIGTERM of a scheduler reach all processes of a job; only those of the parent count.
     """
+
+    def __iter__(self) -> Any:  # an iterator with private methods that torch relies on
+        # Blocked before they are forked, SIGTERM stays so in every thread of the workers.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave_signals_to_parent(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -89,13 +89,19 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog='python -m training.datasets.shard_writer')
     parser.add_argument('split', type=Path, help='ROOT/splits/NAME.json')
     parser.add_argument('out', type=Path, help='FOLDER/NAME of the shards')
-    parser.add_argument('--scenes-per-shard', type=int, default=32)
+    parser.add_argument('--scenes-per-shard', type=_positive, default=32)
     args = parser.parse_args(argv)
     try:
         write_shards(args.split, args.out, args.scenes_per_shard)
     except (ConcertoError, OSError) as err:
         parser.exit(2, f'{parser.prog}: {" ".join(str(err).split())}\n')
     return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a number of at least 1, got {text}')
+    return int(text)
 
 
 if __name__ == '__main__':
