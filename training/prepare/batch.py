@@ -156,7 +156,11 @@ def _result(future: 'Future[Outcome]', job: SceneJob) -> Outcome:
     try:
         return future.result()
     except BrokenProcessPool:
-        return Outcome(job.name, None, 'a worker process was killed: out of memory?')
+        return Outcome(
+            job.name,
+            None,
+            'a worker process was killed (out of memory? try fewer --workers); run again to go on',
+        )
 
 
 def _start_worker() -> None:

@@ -8,9 +8,13 @@ from pathlib import Path
 
 from concerto_ros.errors import ConcertoError
 from training.prepare.batch import BatchReport, prepare_scenes
+from training.prepare.recordings_command import add_recordings_command
 from training.prepare.rooms_command import add_rooms_command
+from training.prepare.scannet_command import add_scannet_command
+from training.prepare.video_command import add_video_command
 
 _log = logging.getLogger(__name__)
+_COMMANDS = (add_recordings_command, add_rooms_command, add_scannet_command, add_video_command)
 _BAD_USAGE, _INTERRUPTED = 2, 130
 
 
@@ -22,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     args = _parser().parse_args(argv)
     try:
-        report = prepare_scenes(args.jobs(args), args.output, args.split, args.workers)
+        num_workers = args.workers or os.cpu_count() or 1
+        report = prepare_scenes(args.jobs(args), args.output, args.split, num_workers)
     except (ConcertoError, OSError) as err:
         _log.error('prepare: %s', ' '.join(str(err).split()))
         return _BAD_USAGE
@@ -40,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         'training reads. Scenes that are complete are skipped, so that a stopped run goes on.',
     )
     commands = parser.add_subparsers(required=True, metavar='COMMAND', title='commands')
-    for add in (add_rooms_command,):
+    for add in _COMMANDS:
         _add_common_options(add(commands))
     return parser
 
@@ -51,7 +56,9 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--split', default='train', help='that the scenes belong to')
     parser.add_argument(
-        '--workers', type=_positive, default=os.cpu_count() or 1, help='scenes made at once'
+        '--workers',
+        type=_positive,
+        help='scenes made at once (default: as many as processors, 1 for video)',
     )
 
 

@@ -30,15 +30,16 @@ class CloudFusion:
     """A cloud that grows frame by frame, on the CPU.
 
     Attributes:
+        num_frames: Frames in it.
         warnings: Sentences for people, such as that z is not up.
     """
 
     def __init__(self, settings: FusionSettings) -> None:
+        self.num_frames = 0
         self.warnings: list[str] = []
         self._settings = settings
         self._map = VoxelMap(settings.map.voxel_size)
         self._gravity = GravityCheck()
-        self._num_frames = 0
 
     def integrate(self, frame: RGBDFrame) -> None:
         """Fuse one frame.
@@ -46,9 +47,9 @@ class CloudFusion:
         Raises:
             FrameError: It has no usable depth.
         """
-        points = surface_points(frame, self._settings.depth, self._num_frames)
+        points = surface_points(frame, self._settings.depth, self.num_frames)
         self._map.integrate(points, frame.stamp_ns, self._settings.map.max_weight)
-        self._num_frames += 1
+        self.num_frames += 1
         if warning := self._gravity.add(points.normal, frame.T_map_depth):
             self.warnings.append(warning)
 

@@ -14,7 +14,7 @@ from training.datasets.layout import SceneWriter
 from training.prepare.correspondence import MEASURED
 from training.prepare.fusion import CloudFusion, FusionSettings
 from training.prepare.nearest import NONE, nearest_within
-from training.prepare.scene import SceneReport, write_frames
+from training.prepare.scene import SceneReport, evenly, write_frames
 from training.structures import IGNORED
 
 # A quarter of the pixels of small images: about the density of the robot's 640x480 with stride 4.
@@ -71,12 +71,6 @@ class RoomJob:
             num_images=len(chosen),
             num_links=write_frames(writer, cloud, chosen, MEASURED, cloud.normal),
         )
-
-
-def evenly(num_frames: int, num_images: int) -> set[int]:
-    """Return up to `num_images` indices of frames, spread evenly."""
-    middles = (np.arange(num_images) + 0.5) * (num_frames / max(num_images, 1))
-    return set(middles.astype(int).tolist())
 
 
 def labels(room: SyntheticRoom, coord: NDArray[np.float32]) -> dict[str, NDArray]:

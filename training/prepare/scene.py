@@ -49,6 +49,13 @@ class SceneReport:
     notices: tuple[str, ...] = ()
 
 
+def evenly(num_frames: int, num_images: int) -> set[int]:
+    """Return up to `num_images` indices of frames, spread evenly."""
+    count = min(num_images, num_frames)
+    middles = (np.arange(count) + 0.5) * (num_frames / max(count, 1))
+    return set(middles.astype(int).tolist())
+
+
 def moved_frame(frame: RGBDFrame, T_world_map: Matrix) -> RGBDFrame:
     """Return a frame with its pose taken from the map's frame to another one."""
     return replace(frame, T_map_depth=T_world_map @ frame.T_map_depth)
