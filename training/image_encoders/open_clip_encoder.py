@@ -1,0 +1,71 @@
+"""Image towers of CLIP models, by open_clip."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from concerto_ros.errors import BackendUnavailable, ConfigError
+from concerto_ros.torchvision_beside_cpu import declare_operators
+from training.image_encoders.encoder import ImageEncoder
+from training.image_encoders.timm_encoder import trunk_encoder, unavailable
+
+
+def load_open_clip(name: str, image_size: int) -> ImageEncoder:
+    """Load the image tower of open_clip:MODEL/PRETRAINED, a tag or a file.
+
+    Raises:
+        ConfigError: open_clip has no such model, or it is no vision transformer.
+        CheckpointError: The weights cannot be had, or are of another model.
+        BackendUnavailable: open_clip is not installed.
+    """
+    model, _, pretrained = name.removeprefix('open_clip:').partition('/')
+    open_clip = _import_open_clip()
+    if open_clip.get_model_config(model) is None:
+        raise ConfigError(
+            f'open_clip has no model "{model}"; it has {", ".join(open_clip.list_models())}'
+        )
+    try:
+        tower = open_clip.create_model(
+            model, pretrained=pretrained, force_image_size=image_size
+        ).visual
+    except (OSError, RuntimeError, ValueError) as err:
+        raise unavailable(name, 'open_clip:MODEL/FILE', err) from err
+    pixels = {'mean': tower.image_mean, 'std': tower.image_std}
+    if hasattr(tower, 'trunk'):
+        trunk = tower.trunk
+        if hasattr(trunk, 'set_input_size'):  # open_clip does not tell timm the image size
+            trunk.set_input_size(img_size=image_size)
+        return trunk_encoder(name, trunk, **pixels)
+    if not hasattr(tower, 'patch_size'):
+        raise ConfigError(f'{name} has no vision transformer; choose a ViT')
+    return ImageEncoder(
+        name, tower, _token_reader(tower), tower.patch_size[0],
+        len(tower.class_embedding), **pixels,
+    )  # fmt: skip
+
+
+def _token_reader(tower: Any) -> Callable[[Tensor], Tensor]:
+    # Where an attention pools the tokens, the last norm is that of the pooled ones.
+    has_norm = tower.attn_pool is None
+
+    def read(images: Tensor) -> Tensor:
+        layers = tower.forward_intermediates(
+            images, indices=1, normalize_intermediates=has_norm, intermediates_only=True,
+            output_fmt='NLC',
+        )  # fmt: skip
+        tokens: Tensor = layers['image_intermediates'][-1]
+        return tokens
+
+    return read
+
+
+def _import_open_clip() -> Any:
+    declare_operators()
+    try:
+        import open_clip
+    except (ImportError, RuntimeError) as err:  # a torchvision that does not fit: RuntimeError
+        raise BackendUnavailable(
+            f'this image encoder needs the package open_clip: pip install open_clip_torch ({err})'
+        ) from err
+    return open_clip

@@ -1,0 +1,111 @@
+"""Vision transformers of timm: DINOv2, DINOv3, SigLIP and others."""
+
+import difflib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from concerto_ros.errors import BackendUnavailable, CheckpointError, ConfigError
+from concerto_ros.torchvision_beside_cpu import declare_operators
+from concerto_ros.weights_file import read_weights
+from training.image_encoders.encoder import ImageEncoder
+
+
+def load_timm(name: str, image_size: int) -> ImageEncoder:
+    """Load timm:MODEL, from the model hub or its cache, or timm:MODEL@FILE.
+
+    Raises:
+        ConfigError: timm has no such model, or it is no vision transformer.
+        CheckpointError: The weights cannot be had, or are of another model.
+        BackendUnavailable: timm is not installed.
+    """
+    model, _, file = name.removeprefix('timm:').partition('@')
+    timm = _import_timm()
+    if not timm.is_model(model):
+        near = difflib.get_close_matches(model, timm.list_models(pretrained=True), n=3)
+        raise ConfigError(f'timm has no model "{model}"; near are {", ".join(near) or "none"}')
+    try:
+        network = timm.create_model(model, pretrained=not file, img_size=image_size, num_classes=0)
+    except TypeError as err:
+        raise _no_transformer(name) from err
+    except (OSError, RuntimeError, ValueError) as err:
+        raise unavailable(name, 'timm:MODEL@FILE', err) from err
+    if file:
+        _load_file(network, name, file)
+    settings = network.pretrained_cfg
+    return trunk_encoder(name, network, mean=settings['mean'], std=settings['std'])
+
+
+def _load_file(network: Any, name: str, file: str) -> None:
+    """Load a file in the names of timm or of the authors; all weights must be in it.
+
+    timm's own loading would leave out what does not fit, and go on with random weights.
+    """
+    tensors = read_weights(file)[1]
+    translate = getattr(sys.modules[type(network).__module__], 'checkpoint_filter_fn', None)
+    try:
+        found = translate(dict(tensors), network) if translate else tensors
+        missing = network.load_state_dict(found, strict=False).missing_keys
+    except (KeyError, RuntimeError, ValueError) as err:
+        raise CheckpointError(f'{file} does not fit {name}: {err}') from err
+    if missing:
+        raise CheckpointError(
+            f'{file} is of another network than {name}: it lacks {len(missing)} of its '
+            f'{len(network.state_dict())} weights, such as {missing[0]}'
+        )
+
+
+def trunk_encoder(name: str, network: Any, **pixels: Any) -> ImageEncoder:
+    """Wrap a network of timm; `pixels` are `mean` and `std` of `ImageEncoder`.
+
+    Raises:
+        ConfigError: It is no vision transformer with one token per patch.
+    """
+    patch_size = getattr(getattr(network, 'patch_embed', None), 'patch_size', None)
+    if patch_size is None or patch_size[0] != patch_size[1]:
+        raise _no_transformer(name)
+    if not hasattr(network, 'num_prefix_tokens'):
+        raise _no_transformer(name)
+    return ImageEncoder(
+        name, network, _token_reader(network), patch_size[0], network.num_features, **pixels
+    )
+
+
+def _token_reader(network: Any) -> Callable[[Tensor], Tensor]:
+    # Models that average their tokens keep the final norm in fc_norm; there is one of the two.
+    norm = getattr(network, 'fc_norm', nn.Identity())
+
+    def read(images: Tensor) -> Tensor:
+        tokens: Tensor = norm(network.forward_features(images))
+        return tokens[:, network.num_prefix_tokens :]
+
+    return read
+
+
+def unavailable(name: str, local_form: str, err: Exception) -> CheckpointError:
+    """Return the error of weights that cannot be loaded, with the cures."""
+    reason = (str(err).strip() or type(err).__name__).splitlines()[0]
+    return CheckpointError(
+        f'the weights of {name} cannot be loaded ({reason}): connect to the internet once, set '
+        f'HF_HOME to a folder that holds them, or give a file as {local_form}'
+    )
+
+
+def _no_transformer(name: str) -> ConfigError:
+    return ConfigError(
+        f'{name} is no vision transformer with one token per square patch; choose one such as '
+        'timm:vit_small_patch14_reg4_dinov2.lvd142m'
+    )
+
+
+def _import_timm() -> Any:
+    declare_operators()
+    try:
+        import timm
+    except (ImportError, RuntimeError) as err:  # a torchvision that does not fit: RuntimeError
+        raise BackendUnavailable(
+            f'this image encoder needs the package timm: pip install timm ({err})'
+        ) from err
+    return timm
