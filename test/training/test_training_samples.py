@@ -89,8 +89,8 @@ def test_no_rounding_leads_behind_the_last_patch(size):
     grid = PatchGrid(image_size=518, patch_size=14)
     crop = grid.crop(*size)
     last = np.nextafter(np.float32(crop.left + crop.side - 0.5), np.float32(0))
-    patch, is_inside = grid.patches(np.array([[last, crop.top]]), crop)
-    assert is_inside.all()
+    patch, inside = grid.patches(np.array([last]), np.array([crop.top]), crop)
+    assert inside.tolist() == [0]
     assert np.trunc(patch).tolist() == [[0, 36]]
 
 

@@ -33,12 +33,12 @@ def read_links(
     Raises:
         SourceError: The file is missing or damaged, or names a point that does not exist.
     """
-    pixel, point = _checked(file, read_array(file), num_points)
-    patch, is_inside = grid.patches(pixel, crop)
-    point = point[is_inside]
-    is_kept = _is_last(point, num_points)
-    point = point[is_kept]
-    return Links(point=point, image=np.full(len(point), image), patch=patch[is_kept])
+    x, y, point = _checked(file, read_array(file), num_points)
+    patch, inside = grid.patches(x, y, crop)
+    point = point[inside].astype(np.int64)
+    kept = _last_of_each(point, num_points)
+    point = point[kept]
+    return Links(point=point, image=np.full(len(point), image), patch=patch[kept])
 
 
 def join_links(parts: Sequence[Links]) -> Links:
@@ -50,8 +50,8 @@ def join_links(parts: Sequence[Links]) -> Links:
     )
 
 
-def _checked(file: DataFile, rows: NDArray, num_points: int) -> tuple[NDArray, NDArray[np.int64]]:
-    """Return (M, 2) pixels and (M,) points of correct rows."""
+def _checked(file: DataFile, rows: NDArray, num_points: int) -> NDArray:
+    """Return the (3, M) columns of correct rows."""
     if rows.ndim != 2 or rows.shape[1] != 3 or rows.dtype.kind not in 'fiu':
         raise SourceError(
             f'{file} should hold (M, 3) rows of x, y and point, found {rows.shape} of '
@@ -59,23 +59,23 @@ def _checked(file: DataFile, rows: NDArray, num_points: int) -> tuple[NDArray, N
         )
     if len(rows) == 1 and (rows == -1).all():
         rows = rows[:0]
-    point = rows[:, 2]
+    columns = np.ascontiguousarray(rows.T)
+    point = columns[2]
     is_good = (point >= 0) & (point < num_points)
     if rows.dtype.kind == 'f':
-        is_good &= np.isfinite(rows).all(axis=1)
+        is_good &= np.isfinite(columns).all(axis=0)
     if not is_good.all():
         first = int(is_good.argmin())
         raise SourceError(
             f'{file} should name points 0 to {num_points - 1}, found {int((~is_good).sum())} rows '
             f'that do not, the first is {rows[first].tolist()} in row {first}; {REPAIR}'
         )
-    return rows[:, :2], point.astype(np.int64)
+    return columns
 
 
-def _is_last(point: NDArray[np.int64], num_points: int) -> NDArray[np.bool_]:
-    """Return (M,) which rows are the last ones of their points."""
+def _last_of_each(point: NDArray[np.int64], num_points: int) -> NDArray[np.int64]:
+    """Return the rows that are the last ones of their points, in order."""
     row = np.arange(len(point))
-    last = np.zeros(num_points, dtype=np.int64)
+    last = np.empty(num_points, dtype=np.int64)
     last[point] = row  # of equal points, the last assignment stays
-    is_last: NDArray[np.bool_] = last[point] == row
-    return is_last
+    return np.flatnonzero(last[point] == row)

@@ -59,24 +59,26 @@ class PatchGrid:
         return SquareCrop((width - side) // 2, (height - side) // 2, side)
 
     def patches(
-        self, pixel: NDArray, crop: SquareCrop
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        self, x: NDArray, y: NDArray, crop: SquareCrop
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Say in which patches pixels are.
 
         Args:
-            pixel: (M, 2) columns and rows of the whole image; the centre of the first pixel is
-                at (0, 0).
+            x: (M,) columns of the whole image; the centre of the first pixel is at (0, 0).
+            y: (M,) rows.
             crop: Of this image.
 
         Returns:
             patch: (K, 2) float32 (row, column) of the pixels inside the crop, in 0..num_patches
                 without the end; the first patch covers 0..1.
-            is_inside: (M,) which pixels these are.
+            inside: (K,) which pixels these are, growing.
         """
-        first_center = np.array([0.5 - crop.left, 0.5 - crop.top], dtype=np.float32)
-        x, y = pixel.T.astype(np.float32) + first_center[:, None]
-        is_inside = (x >= 0) & (x < crop.side) & (y >= 0) & (y < crop.side)
-        patch = np.stack([y[is_inside], x[is_inside]], axis=1)
-        patch *= np.float32(self.num_patches / crop.side)
+        column = x - np.float32(crop.left - 0.5)  # from the corner of the crop
+        row = y - np.float32(crop.top - 0.5)
+        side, scale = np.float32(crop.side), np.float32(self.num_patches / crop.side)
+        inside = np.flatnonzero((column >= 0) & (column < side) & (row >= 0) & (row < side))
+        patch = np.empty((len(inside), 2), dtype=np.float32)
+        np.multiply(row[inside], scale, out=patch[:, 0])
+        np.multiply(column[inside], scale, out=patch[:, 1])
         end = np.nextafter(np.float32(self.num_patches), np.float32(0))
-        return np.minimum(patch, end), is_inside
+        return np.minimum(patch, end, out=patch), inside
