@@ -15,7 +15,7 @@ STUB = """
 import numpy as np
 from training.prepare.point_maps import PointMaps
 
-H, W, F, SCALE = 24, 32, 28.0, 0.37
+H, W, F, SCALE = 48, 64, 56.0, 0.37
 C, S = np.cos(np.radians(20)), np.sin(np.radians(20))
 R = np.array([[1, 0, 0], [0, -S, C], [0, -C, -S]])  # from optical to x right, y ahead, z up
 CAMERA = np.array([0.0, 0.0, 1.5])
@@ -25,7 +25,7 @@ def make():
 
 def lift(frames):
     v, u = np.mgrid[:H, :W]
-    rays = np.stack([(u - 15.5) / F, (v - 11.5) / F, np.ones((H, W))], axis=-1)
+    rays = np.stack([(u - 31.5) / F, (v - 23.5) / F, np.ones((H, W))], axis=-1)
     ahead = rays @ R.T
     to_floor = np.where(ahead[..., 2] < 0, -1.5 / ahead[..., 2], np.inf)
     to_wall = 4.0 / ahead[..., 1]
@@ -61,7 +61,7 @@ def clip(tmp_path, monkeypatch):
     folder = tmp_path / 'clips' / 'kitchen'
     folder.mkdir(parents=True)
     for k in range(6):
-        Image.new('RGB', (32, 24), (40 * k, 0, 0)).save(folder / f'frame_{k}.png')
+        Image.new('RGB', (64, 48), (40 * k, 0, 0)).save(folder / f'frame_{k}.png')
     return folder
 
 
@@ -74,7 +74,7 @@ def test_a_clip_becomes_an_upright_scene(clip, tmp_path):
     assert prepare(clip, tmp_path, 'stub_provider:make', '--images', '3') == 0
     scene = tmp_path / 'train' / 'kitchen'
     coord, normal = np.load(scene / 'coord.npy'), np.load(scene / 'normal.npy')
-    assert len(coord) == 3 * (24 * 31 - 1)  # all but unsure and missing pixels
+    assert len(coord) == 3 * (48 * 63 - 1)  # all but unsure and missing pixels
     pose = np.load(next((tmp_path / 'images/train/kitchen/pose').iterdir()))
     scale = pose[2, 3] / 1.5  # the camera stands 1.5 m above the floor
     assert 0.5 < scale < 3
@@ -83,7 +83,7 @@ def test_a_clip_becomes_an_upright_scene(clip, tmp_path):
     assert coord[:, 2].min() > -0.01
     np.testing.assert_allclose(y_wall - pose[1, 3], 4 * scale, rtol=0.01)
     is_known = (normal != 0).any(axis=1)
-    assert is_known.mean() > 0.3  # few pixels, so the rims are wide
+    assert is_known.mean() > 0.7
     for part, expected in ((is_floor, [0, 0, 1]), (is_wall, [0, -1, 0])):
         found = np.median(normal[is_known & part], axis=0)  # round only where they meet
         np.testing.assert_allclose(found, expected, atol=0.02)
@@ -94,8 +94,8 @@ def test_every_valid_pixel_is_a_link_to_its_own_point(clip, tmp_path):
     (sample,) = read_split(tmp_path / 'splits' / 'train.json')
     assert [path.stem for path in sample.images] == ['frame_0', 'frame_2', 'frame_3', 'frame_5']
     rows = [np.load(path) for path in sample.correspondences]
-    assert np.concatenate(rows)[:, 2].tolist() == list(range(4 * (24 * 31 - 1)))
-    assert rows[1][0].tolist() == [1, 0, 24 * 31 - 1]
+    assert np.concatenate(rows)[:, 2].tolist() == list(range(4 * (48 * 63 - 1)))
+    assert rows[1][0].tolist() == [1, 0, 48 * 63 - 1]
     color = np.load(tmp_path / 'train' / 'kitchen' / 'color.npy')
     assert (color[rows[1][:, 2]] == (80, 0, 0)).all()  # of frame 2
     x, y, _ = rows[0].T
