@@ -33,7 +33,9 @@ def test_tokens_come_back_in_half_precision(tmp_path):
     cache = TokenCache(tmp_path / 'cache', make_encoder(), 8)
     file = write_image(tmp_path / 'a.png')
     assert cache.get(file) is None
+    assert file not in cache
     cache.put(file, TOKENS)
+    assert file in cache
     found = cache.get(file)
     assert found.dtype == np.float16
     np.testing.assert_array_equal(found, TOKENS.astype(np.float16))
@@ -68,6 +70,7 @@ def test_damaged_tokens_are_made_anew(tmp_path):
     [kept] = (tmp_path / 'cache').rglob('*.npy')
     kept.write_bytes(kept.read_bytes()[:40])
     assert cache.get(file) is None
+    assert file not in cache
     cache.put(file, TOKENS)
     assert cache.get(file) is not None
 

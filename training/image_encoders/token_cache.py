@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -41,11 +42,11 @@ class TokenCache:
         Raises:
             SourceError: The image cannot be read.
         """
-        try:
-            tokens: NDArray[np.float16] = np.load(self._place(file), allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None
-        return tokens
+        return _load(self._place(file))
+
+    def __contains__(self, file: DataFile) -> bool:
+        """Tell whether `get` has tokens, without reading them."""
+        return _load(self._place(file), mmap_mode='r') is not None
 
     def put(self, file: DataFile, tokens: NDArray) -> None:
         """Keep (T, D) tokens of an image; they appear whole or not at all.
@@ -78,6 +79,14 @@ class TokenCache:
         except OSError as err:
             raise SourceError(f'{file} cannot be read ({err}); {REPAIR}') from err
         return self._folder / digest[:2] / f'{digest[2:]}.npy'
+
+
+def _load(path: Path, mmap_mode: Literal['r'] | None = None) -> NDArray[np.float16] | None:
+    try:
+        tokens: NDArray[np.float16] = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return tokens
 
 
 def fill_cache(
@@ -122,7 +131,7 @@ def _unknown_squares(
 ) -> Iterator[Square]:
     for file in tqdm(files, unit='image'):
         try:
-            if cache.get(file) is None:
+            if file not in cache:
                 yield file, read_square(file, grid).pixels
         except SourceError as err:
             failed.append(str(err))
