@@ -38,6 +38,9 @@ class DataConfig:
     accumulation: int = param(1, 'Passes per optimiser step.', ge=1)
     num_workers: int = param(8, 'Processes per rank that read scenes and make views.', ge=0)
     voxel_size: float = param(0.02, 'Edge length of a voxel.', unit='m', gt=0.0)
+    shard_cache: str = param(
+        '', 'Folder that keeps copies of shards read over a network; empty: shards are local.'
+    )
     max_images: int = param(4, 'Images per scene; of more, as many are drawn.', ge=0)
 
 
@@ -63,7 +66,7 @@ class ViewsConfig:
 class AugmentationConfig:
     """How views differ from the scene."""
 
-    image: bool = param(True, 'Brighten and blur images a little; then tokens are not cached.')
+    image: bool = param(True, 'Tint and blur images a little; then tokens are not cached.')
     drop_color: float = param(0.2, 'Chance that a scene loses all colours.', ge=0.0, le=1.0)
     drop_normal: float = param(0.2, 'Chance that a scene loses all normals.', ge=0.0, le=1.0)
     drop_share: float = param(

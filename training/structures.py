@@ -121,7 +121,7 @@ class SceneViews:
     Attributes:
         name: Of the scene.
         global_views: The first is the principal one.
-        local_views: Smaller parts of the principal one.
+        local_views: Smaller ones, around points of the principal one.
         images: (I, S, S, 3) float32 RGB in 0..1 of the images that see the principal view,
             augmented; (0, S, S, 3) if tokens are given.
         tokens: (I, T, D) float16; (0, 0, 0) if images are given.

@@ -17,7 +17,7 @@ def open_scenes(
     """Return all samples of all splits, in their order.
 
     Args:
-        data: Of which `splits` and `max_images` matter.
+        data: Of which `splits`, `shard_cache` and `max_images` matter.
         grid: Of the image encoder.
         tokens: Gives tokens instead of images; None: images are decoded.
 
@@ -30,13 +30,13 @@ def open_scenes(
         raise ConfigError(
             'data.splits names no data: set it to ROOT/splits/NAME.json, or several by commas'
         )
-    samples = [sample for name in names for sample in _read(name)]
+    samples = [sample for name in names for sample in _read(name, data.shard_cache)]
     return SceneDataset(samples, grid, data.max_images, tokens)
 
 
-def _read(name: str) -> list[SampleParts]:
+def _read(name: str, cache: str) -> list[SampleParts]:
     if name.endswith(SHARD_PATTERN):
-        return list(read_shards(name))
+        return list(read_shards(name, cache))
     if name.endswith('.json'):
         return list(read_split(Path(name)))
     raise ConfigError(f'data.splits should name NAME.json or NAME{SHARD_PATTERN}, got "{name}"')

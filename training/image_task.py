@@ -1,0 +1,64 @@
+"""Training of our image encoder, as the trainer runs it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from training.command import settings_of, source_of_run
+from training.config import DataConfig
+from training.datasets.loader import rank_batches
+from training.datasets.open_scenes import open_scenes
+from training.datasets.patch_grid import PatchGrid
+from training.distributed import rank, world_size
+from training.image_config import ImageTrainingConfig
+from training.image_crops import ImageBatch
+from training.image_dataset import ImageDataset, make_image_loader
+from training.image_distillation import ImageDistillation
+from training.image_encoders.small_vit import vit_settings
+from training.optimizer import make_optimizer
+from training.schedules import step_values
+from training.structures import StepValues
+
+
+class ImageTask:
+    """Crops of images for an `ImageDistillation`; a `Task`.
+
+    Args:
+        config: All settings.
+        device: Of the objective.
+
+    Raises:
+        ConfigError: Settings disagree with each other or with the data.
+        SourceError: A split cannot be read, or has no image.
+    """
+
+    def __init__(self, config: ImageTrainingConfig, device: torch.device) -> None:
+        self.config = config
+        self.run = config.run
+        self.accumulation = config.data.accumulation
+        self.clip = config.optimizer.clip
+        self.settings = settings_of(config)
+        self.source = source_of_run()
+        self.network_config: dict[str, Any] = vit_settings(config.network)
+        grid = PatchGrid(
+            image_size=config.network.image_size, patch_size=config.network.patch_size
+        )
+        scenes = open_scenes(DataConfig(splits=config.data.splits), grid)
+        files = dict.fromkeys(scenes.image_files())
+        self._dataset = ImageDataset(list(files), config)
+        torch.manual_seed(config.run.seed)  # of the first weights, alike on all ranks
+        self.objective = ImageDistillation(config).to(device)
+        self.optimizer = make_optimizer(self.objective, (), config.optimizer)
+
+    def values(self, step: int) -> StepValues:
+        """Return what changes with the step."""
+        distillation = self.config.distillation.points()
+        return step_values(step, self.run.num_steps, self.config.optimizer, distillation)
+
+    def batches(self, first_step: int) -> Iterator[ImageBatch]:
+        """Return the batches of this rank from a step on."""
+        data = self.config.data
+        steps = range(first_step, self.run.num_steps)
+        batches = rank_batches(data.batches(), steps, rank(), world_size())
+        return iter(make_image_loader(self._dataset, batches, data.num_workers))
