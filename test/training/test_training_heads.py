@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from concerto_ros.errors import ConfigError
 from concerto_ros.model import BackboneConfig, FeaturePyramid
 from concerto_ros.model.pyramid import PyramidLevel
+from training.backbone_sizes import backbone_config
 from training.config import BackboneSection, DistillationConfig
 from training.objectives.cells import cell_of_points, upcast_rows, view_cells
 from training.objectives.heads import Branch, PrototypeHead
@@ -102,8 +104,6 @@ def test_rows_of_the_upcast_feature(level):
 
 
 def test_backbone_of_a_section_is_the_published_one():
-    from training.backbone_sizes import backbone_config
-
     config = backbone_config(BackboneSection(size='base', drop_path=0.3))
     assert config == BackboneConfig()
     nano = backbone_config(BackboneSection(size='nano'))
@@ -111,8 +111,19 @@ def test_backbone_of_a_section_is_the_published_one():
 
 
 def test_parts_of_a_size_can_be_replaced():
-    from training.backbone_sizes import backbone_config
-
     config = backbone_config(BackboneSection(depths='1, 2', channels='16,32', heads='1,2'))
     assert (config.enc_depths, config.enc_channels, config.stride) == ((1, 2), (16, 32), (2,))
     assert config.enc_patch_size == (1024, 1024)
+
+
+@pytest.mark.parametrize(
+    ('section', 'message'),
+    [
+        (BackboneSection(size='huge'), 'backbone.size must be one of nano, .* got .huge'),
+        (BackboneSection(depths='1;2'), "backbone.depths must be integers .* got '1;2'"),
+        (BackboneSection(channels='16,32'), 'enc_depths must have one value for each of 2'),
+    ],
+)
+def test_what_is_no_backbone_is_refused(section, message):
+    with pytest.raises(ConfigError, match=message):
+        backbone_config(section)

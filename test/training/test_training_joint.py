@@ -242,6 +242,11 @@ def test_too_many_steps_up_are_refused():
         make_objective(config)
 
 
+def test_steps_up_of_what_is_off_do_not_matter():
+    config = replace(CONFIG, cross_modal=CrossModalConfig(up_cast_level=3, weight=0.0))
+    assert make_objective(config).patch_proj is None
+
+
 def test_the_same_step_gives_the_same_loss_and_another_step_another_mask():
     objective, batch = make_objective(), make_batch()
     first, second = objective(batch, VALUES).total, objective(batch, VALUES).total

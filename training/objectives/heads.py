@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
@@ -34,7 +35,7 @@ class PrototypeHead(nn.Module):
     def forward(self, pyramid: FeaturePyramid, level: int, rows: Tensor) -> Tensor:
         """Compute cosines with the prototypes.
 
-        The first layer maps every cell of a level once, and what follows only the rows asked for.
+        The first layer maps every coarser cell once, and cells of the level if asked for.
 
         Args:
             pyramid: Features; those of `level` and all coarser ones count.
@@ -45,10 +46,21 @@ class PrototypeHead(nn.Module):
             (R, K) float in -1..1.
         """
         first = cast(nn.Linear, self.mlp[0])
-        hidden = pyramid.linear(first.weight, first.bias, to_level=level)
-        x = self.mlp[1:](hidden[rows])
+        x = self.mlp[1:](_map_rows(pyramid, level, rows, first))
         logits: Tensor = self.prototype(functional.normalize(x.float(), dim=1))
         return logits
+
+
+def _map_rows(pyramid: FeaturePyramid, level: int, rows: Tensor, layer: nn.Linear) -> Tensor:
+    """Return the layer's (R, O) values of some rows of `pyramid.upcast(to_level=level)`."""
+    fine, coarser = pyramid.levels[level], pyramid.levels[level + 1 :]
+    feat = fine.feat[rows]
+    if not coarser:
+        return functional.linear(feat, layer.weight, layer.bias)
+    channels = feat.shape[1]
+    coarse_weight, weight = layer.weight[:, channels:], layer.weight[:, :channels]
+    mapped = pyramid.linear(coarse_weight, layer.bias, to_level=level + 1)
+    return torch.addmm(mapped[coarser[0].inverse[rows]], feat, weight.t())
 
 
 class Branch(nn.Module):

@@ -60,14 +60,16 @@ class JointObjective(nn.Module):
         self.config = config
         self.weights = term_weights(config.distillation)
         backbone = backbone_config(config.backbone)
-        self._level = _level('distillation', config.distillation.up_cast_level, backbone)
-        self._token_level = _level('cross_modal', config.cross_modal.up_cast_level, backbone)
         heads = student_heads(config.distillation)
+        self._level = self._token_level = 0
+        if heads:
+            self._level = _level('distillation', config.distillation.up_cast_level, backbone)
         self.student = Branch(backbone, heads, self._level, config.distillation)
         self.teacher = self._make_teacher(backbone, heads[:1]) if heads else None
         self.patch_proj = None
         if config.cross_modal.weight > 0:
             self.weights['cross_modal'] = config.cross_modal.weight
+            self._token_level = _level('cross_modal', config.cross_modal.up_cast_level, backbone)
             in_channels = sum(backbone.enc_channels[self._token_level :])
             self.patch_proj = nn.Linear(in_channels, image_channels)
         if not self.weights:
@@ -90,7 +92,7 @@ class JointObjective(nn.Module):
             The weighted sum, and the terms `mask`, `roll`, `unmask`, `cross_modal` as far as they
             are on, with the monitors of `self_distillation`. If no rank has a token that is hit,
             `cross_modal` is absent and the other terms weigh more, so that the sum of the
-            weights stays. Means over ranks of all terms are those of the whole batch.
+            weights stays. The means of the losses over ranks are those of the whole batch.
 
         Raises:
             ConfigError: Tokens are absent or of another image encoder.
