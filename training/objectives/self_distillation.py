@@ -88,8 +88,9 @@ def self_distillation(
         loss = prototype_cross_entropy(prediction, target, config.student_temp)
         cells = _student_cells(name, views)
         losses[name] = view_mean(loss, cells.view[pairs[name].query], cells.num_views)
+    matched = _matched(pairs, views)
     monitors = {
-        'matched': target_logits.new_tensor(_matched(pairs, views)),
+        'matched': target_logits.new_tensor(matched, dtype=torch.float32),
         'prototypes': prototype_usage(target_logits, teacher_temp),
     }
     return losses, monitors
