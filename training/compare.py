@@ -113,11 +113,11 @@ def _probes(config: CompareConfig, seed: int) -> list[Job]:
         Job(
             name=f'probe {row} {seed}',
             arguments=(
-                'training.probe', config.probe.config, *changes, f'probe.seed={seed}',
+                'training.probe', config.probe.config, *changes, f'run.seed={seed}',
                 f'data.train={config.split("train")}', f'data.validation={config.split("test")}',
                 f'source.image_encoder=vit:{config.vit}',
                 f'source.image_size={config.image.image_size}',
-                f'probe.device={config.jobs.device}', f'probe.output={config.probe_of(row, seed)}',
+                f'run.device={config.jobs.device}', f'run.output={config.probe_of(row, seed)}',
             ),
             done=config.probe_of(row, seed) / 'results.json',
         )
