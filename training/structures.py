@@ -19,7 +19,7 @@ class LossTerms(NamedTuple):
     Attributes:
         total: () float, what is minimised, with gradient.
         terms: The unweighted parts of it by name, () float without gradient; a term that does
-            not apply to a batch is absent.
+            not apply to a batch is absent. Monitors that are no part of it stand behind them.
     """
 
     total: Tensor
