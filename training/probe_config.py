@@ -40,7 +40,7 @@ class ProbeSection:
     )
     test_time_variants: bool = param(
         False,
-        'Sum the probabilities of 13 turned, scaled and mirrored variants of a validation scene, '
+        'Sum the probabilities of 13 turned, scaled or flipped variants of a validation scene, '
         'as published results do.',
     )
 

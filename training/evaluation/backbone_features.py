@@ -1,0 +1,76 @@
+"""Features of a frozen backbone, as the node has them."""
+
+from typing import Any
+
+import torch
+
+from concerto_ros.model import (
+    FeaturePyramid,
+    PointTransformerV3,
+    Recipe,
+    load_checkpoint,
+    precision,
+)
+from training.backbone_sizes import backbone_config
+from training.config import BackboneSection
+from training.datasets.labelled import LabelledScene
+from training.evaluation.features import DenseFeatures, PyramidFeatures, SceneFeatures
+from training.evaluation.voxels import scene_voxels
+
+RANDOM = 'random'  # in place of a checkpoint: weights as they are before training
+
+
+class BackboneFeatures:
+    """Features of a network in eval mode: decoded if it has a decoder, else of all stages.
+
+    Args:
+        model: Moved to `device`, frozen.
+        name: For the table of results.
+        voxel_size: Of the input [m].
+        device: Where the network runs.
+        number_format: As for `concerto_ros.model.precision`.
+    """
+
+    def __init__(
+        self,
+        model: PointTransformerV3,
+        name: str,
+        voxel_size: float,
+        device: torch.device,
+        number_format: str = 'fp32',
+    ) -> None:
+        self.name = name
+        config = model.config
+        self.num_channels = config.out_channels if config.enc_mode else config.dec_channels[0]
+        self._model = model.to(device).eval().requires_grad_(False)
+        self._recipe = Recipe(voxel_size=voxel_size)
+        self._device = device
+        self._number_format = number_format
+
+    @torch.no_grad()
+    def __call__(self, scene: LabelledScene) -> SceneFeatures:
+        """Return (V, C) features of a scene."""
+        prepared = scene_voxels(scene, self._recipe, self._device)
+        with precision(self._number_format, self._device):
+            pyramid: FeaturePyramid = self._model(prepared.points)
+        decoded = pyramid.decoded
+        features = PyramidFeatures(pyramid) if decoded is None else DenseFeatures(decoded)
+        return SceneFeatures(features=features, inverse=prepared.inverse)
+
+
+def load_backbone(checkpoint: str, size: Any, seed: int) -> PointTransformerV3:
+    """Return a backbone in eval mode, on the CPU.
+
+    Args:
+        checkpoint: Published name or file; `RANDOM`: untrained weights.
+        size: Of an untrained network, as in `BackboneSection`.
+        seed: Of untrained weights; leaves the global generator alone.
+
+    Raises:
+        CheckpointError: The file cannot be used.
+    """
+    if checkpoint != RANDOM:
+        return load_checkpoint(checkpoint)[0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PointTransformerV3(backbone_config(BackboneSection(size=size))).eval()

@@ -1,0 +1,118 @@
+"""Features and labels of voxels drawn from the training scenes, computed once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from concerto_ros.errors import ConcertoError
+from training.datasets.labelled import LabelledScene
+from training.evaluation.features import FeatureSource
+from training.evaluation.voxels import voxel_label
+from training.structures import IGNORED
+
+_LEAST_SPREAD = 1e-6  # channels that vary less are constant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainingRows:
+    """Voxels of all training scenes, on the CPU.
+
+    Attributes:
+        feat: (R, C) float16.
+        label: (R,) int64, none is `IGNORED`.
+    """
+
+    feat: Tensor
+    label: Tensor
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scaling:
+    """Makes channels comparable: (feature - mean) / spread.
+
+    Attributes:
+        mean: (C,) float32.
+        spread: (C,) float32, standard deviation; 1 where a channel is constant.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __call__(self, feat: Tensor) -> Tensor:
+        """Return (N, C) float32."""
+        return (feat.float() - self.mean.to(feat.device)) / self.spread.to(feat.device)
+
+    def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the (L, C) weight and (L,) bias that do the same on unscaled features."""
+        scaled = weight / self.spread.to(weight)
+        return scaled, bias - scaled @ self.mean.to(weight)
+
+
+def collect_rows(
+    source: FeatureSource, scenes: Iterable[LabelledScene], voxels_per_scene: int, seed: int
+) -> TrainingRows:
+    """Draw labelled voxels of each scene.
+
+    Args:
+        source: Of the features.
+        scenes: Training scenes.
+        voxels_per_scene: Most voxels of a scene; 0: all.
+        seed: With the number of the scene, decides which.
+
+    Raises:
+        ConcertoError: No voxel has a label, or a feature does not fit into float16.
+    """
+    feats = [torch.zeros(0, source.num_channels, dtype=torch.float16)]
+    labels = [torch.zeros(0, dtype=torch.int64)]
+    for number, scene in enumerate(tqdm(scenes, desc='features', disable=None)):
+        generator = _generator(seed, number)
+        feat, label = _draw(source, scene, voxels_per_scene, generator)
+        feats.append(feat)
+        labels.append(label)
+    rows = TrainingRows(feat=torch.cat(feats), label=torch.cat(labels))
+    if len(rows) == 0:
+        raise ConcertoError('no point of the training scenes has a label: check data.segment')
+    return rows
+
+
+def measure_scaling(feat: Tensor, rows_per_pass: int = 65536) -> Scaling:
+    """Return mean and spread of each channel of (R, C), summed in float64."""
+    parts = torch.split(feat, rows_per_pass)
+    mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(feat)
+    squares = torch.stack([((part.double() - mean) ** 2).sum(0) for part in parts]).sum(0)
+    spread = (squares / len(feat)).sqrt()
+    spread = torch.where(spread < _LEAST_SPREAD, 1.0, spread)
+    return Scaling(mean=mean.float(), spread=spread.float())
+
+
+def no_scaling(num_channels: int) -> Scaling:
+    """Return the one that changes nothing."""
+    return Scaling(mean=torch.zeros(num_channels), spread=torch.ones(num_channels))
+
+
+def _generator(seed: int, number: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + number)
+
+
+def _draw(
+    source: FeatureSource, scene: LabelledScene, most: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    found = source(scene)
+    segment = torch.from_numpy(scene.segment).to(found.inverse.device)
+    label = voxel_label(segment, found.inverse, found.features.num_points).cpu()
+    known = (label != IGNORED).nonzero()[:, 0]
+    order = torch.randperm(len(known), generator=generator)
+    rows = known[order[: most or len(known)]].sort().values
+    feat = found.features.select(rows.to(found.inverse.device)).to(torch.float16).cpu()
+    if not feat.isfinite().all():
+        raise ConcertoError(
+            f'{scene.name}: features of {source.name} exceed 65504 and cannot be cached in '
+            'float16: train the network on, or use linear.features=augmented'
+        )
+    return feat, label[rows]

@@ -1,0 +1,53 @@
+"""The training loop of decoder probe, LoRA, full fine-tuning and augmented linear probe."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+import torch
+from tqdm import tqdm
+
+from concerto_ros.model import precision
+from training.datasets.labelled import LabelledScene
+from training.evaluation.head_optimizer import HeadOptimizer
+from training.evaluation.lovasz import segmentation_loss
+from training.evaluation.scene_crops import SceneCrops, crop_batches
+from training.evaluation.segmentation_network import SegmentationNetwork
+from training.probe_config import ProbeConfig
+
+
+def tune(
+    network: SegmentationNetwork,
+    scenes: Sequence[LabelledScene],
+    config: ProbeConfig,
+    device: torch.device,
+) -> None:
+    """Train a network on crops of scenes, in place; leaves it in eval mode.
+
+    Seeds torch's global generator, from which dropout and dropped paths are drawn.
+
+    Args:
+        network: What of it learns requires gradients.
+        scenes: Labelled.
+        config: Steps, crops, learning rate, seed.
+        device: Where the network is.
+
+    Raises:
+        ConcertoError: The loss is not finite.
+    """
+    section, seed = config.tuning, config.run.seed
+    torch.manual_seed(seed)
+    steps = HeadOptimizer(network.named_parameters(), config.optimizer, section.num_steps)
+    crops = SceneCrops(scenes, section, config.data.voxel_size, seed)
+    batches = crop_batches(crops, section, seed)
+    network.train()
+    for _ in tqdm(range(section.num_steps), desc=config.probe.method, disable=None):
+        steps.zero_grad()
+        total = torch.zeros((), device=device)
+        for batch in islice(batches, section.accumulation):
+            with precision(config.run.precision, device):
+                logits = network(batch.points.to(device))
+            loss = segmentation_loss(logits, batch.label.to(device)) / section.accumulation
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        steps.step(total)
+    network.eval()
