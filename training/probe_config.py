@@ -20,7 +20,9 @@ class RunSection:
     seed: int = param(0, 'Start of all random numbers.', ge=0)
     device: str = param('auto', 'auto (CUDA if there is one), cpu, or cuda.')
     precision: Literal['fp32', 'bf16'] = param('fp32', 'Number format of the network.')
-    num_threads: int = param(0, 'Threads on a CPU; 0: as torch chooses.', ge=0)
+    num_threads: int = param(
+        0, 'Threads on a CPU; 0: as torch chooses. 1 where cores are shared.', ge=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ class LinearSection:
         'one learning rate would favour sources of large numbers.',
     )
     num_steps: int = param(2000, 'Steps on cached features.', ge=1)
-    batch_size: int = param(8192, 'Voxels per step on cached features.', ge=1)
+    batch_size: int = param(4096, 'Voxels per step on cached features.', ge=1)
     voxels_per_scene: int = param(4096, 'Voxels of a scene that are cached, drawn; 0: all.', ge=0)
 
 
