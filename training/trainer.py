@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn, optim
@@ -39,7 +39,9 @@ class StopRequestedError(ConcertoError):
 class Batch(Protocol):
     """What the trainer knows of a batch."""
 
-    skipped: tuple[str, ...]
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """One sentence for each scene or image that had to be replaced."""
 
     @property
     def num_points(self) -> int:
@@ -60,27 +62,39 @@ class Objective(Protocol):
 
 
 class Task(Protocol):
-    """One kind of pretraining, with its data.
+    """One kind of pretraining, with its data."""
 
-    Attributes:
-        run: Where and how long.
-        accumulation: Batches per step.
-        clip: Largest norm of the gradient.
-        objective: A module that is also an `Objective`, on its device.
-        optimizer: Of its parameters, with `lr_factor` and `decay_factor` in each group.
-        network_config: Of the network, for the checkpoint.
-        settings: All of them, by dotted name.
-        source: How this run came about.
-    """
+    @property
+    def run(self) -> RunConfig:
+        """Where and how long."""
 
-    run: RunConfig
-    accumulation: int
-    clip: float
-    objective: nn.Module
-    optimizer: optim.Optimizer
-    network_config: dict[str, Any]
-    settings: dict[str, Value]
-    source: dict[str, str]
+    @property
+    def accumulation(self) -> int:
+        """Batches per step."""
+
+    @property
+    def clip(self) -> float:
+        """Largest norm of the gradient."""
+
+    @property
+    def objective(self) -> nn.Module:
+        """A module that is also an `Objective`, on its device."""
+
+    @property
+    def optimizer(self) -> optim.Optimizer:
+        """Of its parameters, with `lr_factor` and `decay_factor` in each group."""
+
+    @property
+    def network_config(self) -> dict[str, Any]:
+        """Of the network, for the checkpoint."""
+
+    @property
+    def settings(self) -> dict[str, Value]:
+        """All of them, by dotted name."""
+
+    @property
+    def source(self) -> dict[str, str]:
+        """How this run came about."""
 
     def values(self, step: int) -> StepValues:
         """Return what changes with the step."""
@@ -124,7 +138,7 @@ class Trainer:
                 terms = self._gradients(progress.timed(batches), values, progress)
                 stopped = self._agree(terms, step, stop.is_set())
                 self.task.optimizer.step()
-                self._objective.update_teacher(values.momentum)
+                cast(Objective, self.task.objective).update_teacher(values.momentum)
                 progress.step_done(step, values, terms)
                 is_last = step + 1 == run.num_steps
                 if stopped or is_last or (step + 1) % run.save_every == 0:
@@ -179,10 +193,6 @@ class Trainer:
                 'run.precision to fp32, and start the same command again'
             )
         return bool(any_stop)
-
-    @property
-    def _objective(self) -> Any:
-        return self.task.objective
 
     def _wrapped(self) -> nn.Module:
         if world_size() == 1:
