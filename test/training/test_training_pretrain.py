@@ -94,7 +94,7 @@ def joint_settings(small_settings, vit, tmp_path):
 def test_kill_9_and_the_same_command_give_what_one_run_gives(
     joint_settings, tmp_path, root, environment, pretrain
 ):
-    settings = {**joint_settings, 'run.num_steps': 30, 'run.save_every': 2}
+    settings = {**joint_settings, 'run.num_steps': 12, 'run.save_every': 2}
     killed = {**settings, 'run.output': str(tmp_path / 'killed')}
     with subprocess.Popen(command(killed), cwd=root, env=environment,
                           stdout=subprocess.DEVNULL) as process:  # fmt: skip
@@ -104,7 +104,7 @@ def test_kill_9_and_the_same_command_give_what_one_run_gives(
         process.kill()
     assert process.returncode == -signal.SIGKILL
     done = load_state(tmp_path / 'killed' / LAST).step
-    assert 0 < done < 30
+    assert 0 < done < 12
 
     status, output = pretrain(killed)
     assert (status, f'going on after step {done}' in output) == (0, True), output
