@@ -15,7 +15,7 @@ class ImageDataConfig:
     splits: str = param(
         '', 'Files of splits (ROOT/splits/NAME.json) or shards (NAME-*.tar), by commas.'
     )
-    batch_size: int = param(64, 'Images per step, over all ranks and accumulations.', ge=1)
+    batch_size: int = param(32, 'Images per step, over all ranks and accumulations.', ge=1)
     accumulation: int = param(1, 'Passes per optimiser step.', ge=1)
     num_workers: int = param(2, 'Processes per rank that read images and cut crops.', ge=0)
 
@@ -28,11 +28,11 @@ class ImageDataConfig:
 class CropsConfig:
     """Parts of an image that the networks see; global ones have network.image_size."""
 
-    global_low: float = param(0.4, 'Smallest global crop, as share of the area.', gt=0.0, le=1.0)
+    global_low: float = param(0.3, 'Smallest global crop, as share of the area.', gt=0.0, le=1.0)
     num_local: int = param(4, 'Local crops.', ge=1)
     local_size: int = param(64, 'Edge of a local crop.', unit='px', ge=8)
     local_low: float = param(0.05, 'Smallest local crop, as share of the area.', gt=0.0, le=1.0)
-    local_high: float = param(0.3, 'Largest local crop, as share of the area.', gt=0.0, le=1.0)
+    local_high: float = param(0.25, 'Largest local crop, as share of the area.', gt=0.0, le=1.0)
     jitter: float = param(0.4, 'Largest change of brightness, contrast, colour.', ge=0.0, le=1.0)
     gray: float = param(0.1, 'Chance that a crop loses its colours.', ge=0.0, le=1.0)
 
@@ -48,28 +48,24 @@ class CropsConfig:
 class ImageDistillationConfig:
     """Self-distillation from the teacher."""
 
-    hidden: int = param(512, 'Hidden channels of the heads.', ge=1)
+    hidden: int = param(512, 'Hidden channels of the head.', ge=1)
     embed: int = param(128, 'Channels that meet the prototypes.', ge=1)
-    prototypes: int = param(1024, 'Prototypes.', ge=2)
+    prototypes: int = param(256, 'Prototypes.', ge=2)
     student_temp: float = param(0.1, "Temperature of the student's logits.", gt=0.0)
-    teacher_temp: float = param(0.07, "Temperature of the teacher's logits.", gt=0.0)
+    teacher_temp: float = param(0.05, "Temperature of the teacher's logits.", gt=0.0)
     teacher_temp_start: float = param(0.04, 'The same at the first step.', gt=0.0)
     mask_size: int = param(2, 'Edge of a masked cell, in patches.', ge=1)
     mask_ratio: float = param(0.5, 'Share of the cells that are masked.', gt=0.0, le=0.99)
     mask_ratio_start: float = param(0.3, 'The same at the first step.', gt=0.0, le=0.99)
     warmup: float = param(0.05, 'Share of steps until the values above.', ge=0.0, le=1.0)
-    momentum: float = param(0.99, 'Share of itself the teacher keeps at first.', ge=0.0, le=1.0)
+    momentum: float = param(0.98, 'Share of itself the teacher keeps at first.', ge=0.0, le=1.0)
     sinkhorn_iterations: int = param(3, 'Rounds of balancing the prototypes.', ge=1)
-    class_weight: float = param(0.5, 'Weight of whole crops against each other.', ge=0.0)
-    mask_weight: float = param(0.5, 'Weight of masked patches against the teacher.', ge=0.0)
-    place_weight: float = param(0.5, 'Weight of equal places in different crops.', ge=0.0)
+    mask_weight: float = param(0.5, 'Weight of masked patches against the teacher.', gt=0.0)
+    place_weight: float = param(0.5, 'Weight of equal places in different crops.', gt=0.0)
 
     def points(self) -> DistillationConfig:
-        """Return the same as settings of heads and schedules, which points share."""
+        """Return what changes with the step, as the settings of points have it."""
         return DistillationConfig(
-            hidden=self.hidden,
-            embed=self.embed,
-            prototypes=self.prototypes,
             teacher_temp=self.teacher_temp,
             teacher_temp_start=self.teacher_temp_start,
             mask_ratio=self.mask_ratio,

@@ -95,11 +95,10 @@ def draw_crops(
         config: Number, sizes and colours.
         rng: Draws.
     """
-    two = [_crop(image, size, (config.global_low, 1.0), config, rng) for _ in range(2)]
-    small = [
-        _crop(image, config.local_size, (config.local_low, config.local_high), config, rng)
-        for _ in range(config.num_local)
-    ]
+    c = config
+    two = [_crop(image, size, (c.global_low, 1.0), c, rng) for _ in range(2)]
+    area = (c.local_low, c.local_high)
+    small = [_crop(image, c.local_size, area, c, rng) for _ in range(c.num_local)]
     return _stacked(two), _stacked(small)
 
 

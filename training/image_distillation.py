@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
 
-from training.image_config import ImageTrainingConfig
+from training.image_config import ImageDistillationConfig, ImageTrainingConfig
 from training.image_crops import ImageBatch
 from training.image_encoders.small_vit import SmallViT
-from training.objectives.heads import PrototypeHead
+from training.image_places import draw_patch_mask, same_place
 from training.objectives.losses import (
     prototype_cross_entropy,
     prototype_usage,
@@ -18,30 +19,58 @@ from training.objectives.teacher import start_teacher, update_teacher
 from training.structures import LossTerms, StepValues
 
 
+class ImageHead(nn.Module):
+    """Says how much a token is like each of K learned directions.
+
+    Embeddings are normalised over the rows of a rank, so that tokens differ from the first step;
+    a network that starts from noise would take thousands of steps to get them apart.
+    """
+
+    def __init__(self, channels: int, config: ImageDistillationConfig) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, config.hidden),
+            nn.BatchNorm1d(config.hidden, track_running_stats=False),
+            nn.GELU(),
+            nn.Linear(config.hidden, config.embed),
+            nn.BatchNorm1d(config.embed, affine=False, track_running_stats=False),
+        )
+        self.prototype = weight_norm(nn.Linear(config.embed, config.prototypes, bias=False))
+        nn.init.ones_(self.prototype.parametrizations.weight.original0).requires_grad_(False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return (R, K) float32 cosines of (R, C) tokens with the prototypes."""
+        x: Tensor = self.prototype(functional.normalize(self.mlp(tokens).float(), dim=1))
+        return x
+
+
 class ImageBranch(nn.Module):
-    """A transformer and its heads for whole crops and for patches."""
+    """A transformer and the head on its tokens."""
 
     def __init__(self, config: ImageTrainingConfig) -> None:
         super().__init__()
         self.vit = SmallViT(config.network)
-        heads = config.distillation.points()
-        self.class_head = PrototypeHead(config.network.channels, heads)
-        self.patch_head = PrototypeHead(config.network.channels, heads)
+        self.head = ImageHead(config.network.channels, config.distillation)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (I * T, K) cosines of all patches."""
+        cosines: Tensor = self.head(self.vit(images).flatten(0, 1))
+        return cosines
 
 
 class ImageDistillation(nn.Module):
     """The student sees crops with holes and small crops, the teacher whole large ones.
 
-    Three terms: `class`, the student says of a crop what the teacher says of other crops of the
-    image; `mask`, of a hidden patch what the teacher says of it; `place`, of a patch what the
-    teacher says of the same place in another crop. The last two make tokens that tell what is
-    where, which is what points learn from.
+    Two terms, as points learn: `mask`, the student says of a hidden patch what the teacher says
+    of it; `place`, of a patch of a small crop what the teacher says of the same place in a large
+    one. There is no term for whole crops: it did not move, nor did it help the others.
 
     Args:
         config: Of the whole training.
 
-    Source: Caron et al., DINO, arXiv 2104.14294; Zhou et al., iBOT, arXiv 2111.07832; Sinkhorn
-        targets and untied heads as in DINOv2, arXiv 2304.07193, section 4.
+    Source: Caron et al., DINO, arXiv 2104.14294 (teacher, crops); Zhou et al., iBOT, arXiv
+        2111.07832 (masked patches); Caron et al., SwAV, arXiv 2006.09882 (balanced targets,
+        normalised heads).
     """
 
     def __init__(self, config: ImageTrainingConfig) -> None:
@@ -69,28 +98,24 @@ class ImageDistillation(nn.Module):
         Args:
             batch: Crops on the device of the weights.
             values: Of which `step`, `mask_ratio` and `teacher_temp` matter.
+
+        Returns:
+            The weighted sum; the terms, of which `place` is absent if no crops overlap; and
+            `prototypes`, see `prototype_usage`.
         """
         c = self.config.distillation
         images, small = batch.global_crops / 255, batch.local_crops / 255
-        mask = self._mask(batch, values)
         with torch.no_grad():
-            seen = self.teacher.vit(images)
-            class_logits = cosines(self.teacher.class_head, seen[0])
-            patch_logits = cosines(self.teacher.patch_head, seen[1])
-            class_target = sinkhorn_knopp(class_logits, values.teacher_temp, c.sinkhorn_iterations)
-            patch_target = sinkhorn_knopp(
-                patch_logits.flatten(0, 1), values.teacher_temp, c.sinkhorn_iterations
-            )
-        student = self.student
-        large, local = student.vit(images, mask), student.vit(small)
-        terms = {
-            'class': self._class_loss(torch.cat([large[0], local[0]]), class_target),
-            **self._patch_losses(batch, mask, large[1], local[1], patch_target),
-        }
-        weights = {'class': c.class_weight, 'mask': c.mask_weight, 'place': c.place_weight}
+            logits = self.teacher(images)
+            target = sinkhorn_knopp(logits, values.teacher_temp, c.sinkhorn_iterations)
+        mask = self._mask(batch, values)
+        large, local = self.student.vit(images, mask), self.student.vit(small)
+        terms = self._patch_losses(batch, mask, large, local, target)
+        weights = {'mask': c.mask_weight, 'place': c.place_weight}
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        monitors = {'prototypes': prototype_usage(patch_logits.flatten(0, 1), values.teacher_temp)}
-        return LossTerms(total, {n: t.detach() for n, t in {**terms, **monitors}.items()})
+        shown = {name: term.detach() for name, term in terms.items()}
+        shown['prototypes'] = prototype_usage(logits, values.teacher_temp)
+        return LossTerms(total, shown)
 
     def _mask(self, batch: ImageBatch, values: StepValues) -> Tensor:
         """Return (2 B, P * P) bool, equally many in each crop."""
@@ -104,22 +129,6 @@ class ImageDistillation(nn.Module):
             for _ in range(2)
         ]
         return torch.stack(masks).to(batch.global_crops.device)
-
-    def _class_loss(self, student: Tensor, target: Tensor) -> Tensor:
-        """Compare the class tokens of global and local crops with those of the other globals.
-
-        Args:
-            student: (2 B + n B, C), global crops first.
-            target: (2 B, K).
-        """
-        num_images = len(target) // 2
-        pairs = target.view(num_images, 2, -1)
-        num_local = len(student) // num_images - 2
-        other = pairs.flip(1).flatten(0, 1)
-        both = pairs.mean(1).repeat_interleave(num_local, 0)
-        logits = cosines(self.student.class_head, student)
-        temp = self.config.distillation.student_temp
-        return prototype_cross_entropy(logits, torch.cat([other, both]), temp).mean()
 
     def _patch_losses(
         self, batch: ImageBatch, mask: Tensor, large: Tensor, local: Tensor, target: Tensor
@@ -136,7 +145,7 @@ class ImageDistillation(nn.Module):
         found, row = same_place(batch.local_box, batch.global_box, local.shape[1], large.shape[1])
         tokens = torch.cat([large[mask], local[found]])
         rows = torch.cat([mask.flatten().nonzero().squeeze(1), row])
-        logits = cosines(self.student.patch_head, tokens)
+        logits = self.student.head(tokens)
         temp = self.config.distillation.student_temp
         loss = prototype_cross_entropy(logits, target[rows], temp)
         num_masked = len(rows) - len(row)
@@ -144,61 +153,3 @@ class ImageDistillation(nn.Module):
         if len(row):
             losses['place'] = loss[num_masked:].mean()
         return losses
-
-
-def cosines(head: PrototypeHead, tokens: Tensor) -> Tensor:
-    """Return (..., K) float32 cosines of (..., C) tokens with the prototypes of a head."""
-    x: Tensor = head.prototype(functional.normalize(head.mlp(tokens).float(), dim=-1))
-    return x
-
-
-def draw_patch_mask(side: int, size: int, ratio: float, generator: torch.Generator) -> Tensor:
-    """Return (side * side,) bool, true for the patches in a share of the cells.
-
-    Args:
-        side: Patches per side.
-        size: Edge of a cell, in patches; cells at the right and lower edge may be smaller.
-        ratio: Share of the cells; at least one is masked.
-        generator: Draws.
-    """
-    cells = -(-side // size)
-    chosen = torch.zeros(cells * cells, dtype=torch.bool)
-    count = max(1, round(ratio * cells * cells))
-    chosen[torch.randperm(cells * cells, generator=generator)[:count]] = True
-    grid = chosen.view(cells, cells).repeat_interleave(size, 0).repeat_interleave(size, 1)
-    return grid[:side, :side].flatten()
-
-
-def same_place(
-    local_box: Tensor, global_box: Tensor, num_local: int, num_global: int
-) -> tuple[Tensor, Tensor]:
-    """Find the patch of a global crop that covers the centre of a patch of a local crop.
-
-    Args:
-        local_box: (n B, 4) see `Crops`.
-        global_box: (2 B, 4).
-        num_local: t, patches of a local crop, a square number.
-        num_global: T, patches of a global crop, a square number.
-
-    Returns:
-        found: (n B, t) bool, patches that the first or else the second global crop covers.
-        row: (found.sum(),) int64, their rows among the (2 B * T) patches of the global crops.
-    """
-    num_images = len(global_box) // 2
-    per_image = len(local_box) // num_images
-    side, fine = round(num_global**0.5), round(num_local**0.5)
-    step = (torch.arange(fine, device=local_box.device) + 0.5) / fine
-    within = torch.stack(torch.meshgrid(step, step, indexing='ij'), -1).view(1, -1, 2)
-    place = local_box[:, None, :2] + within * local_box[:, None, 2:]  # (n B, t, 2)
-    owner = torch.arange(num_images, device=place.device).repeat_interleave(per_image)
-    found = torch.zeros(place.shape[:2], dtype=torch.bool, device=place.device)
-    row = torch.zeros(place.shape[:2], dtype=torch.int64, device=place.device)
-    for crop in (1, 0):  # the first one has the last word
-        index = 2 * owner + crop
-        box = global_box[index][:, None]
-        cell = ((place - box[..., :2]) / box[..., 2:] * side).floor().long()
-        inside = ((cell >= 0) & (cell < side)).all(-1)
-        here = index[:, None] * num_global + cell[..., 0] * side + cell[..., 1]
-        row = torch.where(inside, here, row)
-        found |= inside
-    return found, row[found]
