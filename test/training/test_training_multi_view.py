@@ -240,5 +240,5 @@ def test_one_point_is_enough():
 
 
 def test_no_point_is_refused():
-    with pytest.raises(SourceError, match='room: .* at least one point'):
+    with pytest.raises(SourceError, match=r'room: .* at least one point'):
         make_views(make_sample(np.zeros((0, 3))), TrainingConfig(), rng())

@@ -1,4 +1,4 @@
-"""Vision transformers of timm: DINOv2, DINOv3, SigLIP and others."""
+"""Networks of timm: vision transformers (DINOv2, DINOv3, SigLIP ...) and convolutional ones."""
 
 import difflib
 import sys
@@ -17,7 +17,7 @@ def load_timm(name: str, image_size: int) -> ImageEncoder:
     """Load timm:MODEL, from the model hub or its cache, or timm:MODEL@FILE.
 
     Raises:
-        ConfigError: timm has no such model, or it is no vision transformer.
+        ConfigError: timm has no such model, or it makes neither tokens of patches nor maps.
         CheckpointError: The weights cannot be had, or are of another model.
         BackendUnavailable: timm is not installed.
     """
@@ -27,15 +27,22 @@ def load_timm(name: str, image_size: int) -> ImageEncoder:
         near = difflib.get_close_matches(model, timm.list_models(pretrained=True), n=3)
         raise ConfigError(f'timm has no model "{model}"; near are {", ".join(near) or "none"}')
     try:
-        network = timm.create_model(model, pretrained=not file, img_size=image_size, num_classes=0)
-    except TypeError as err:
-        raise _no_transformer(name) from err
+        network = _create(timm, model, image_size, pretrained=not file)
     except (OSError, RuntimeError, ValueError) as err:
         raise unavailable(name, 'timm:MODEL@FILE', err) from err
     if file:
         _load_file(network, name, file)
     settings = network.pretrained_cfg
-    return trunk_encoder(name, network, mean=settings['mean'], std=settings['std'])
+    wrap = trunk_encoder if hasattr(network, 'num_prefix_tokens') else _map_encoder
+    return wrap(name, network, mean=settings['mean'], std=settings['std'])
+
+
+def _create(timm: Any, model: str, image_size: int, pretrained: bool) -> Any:
+    """Make a network without its classifier; only transformers are made for a size of images."""
+    try:
+        return timm.create_model(model, pretrained=pretrained, num_classes=0, img_size=image_size)
+    except TypeError:
+        return timm.create_model(model, pretrained=pretrained, num_classes=0)
 
 
 def _load_file(network: Any, name: str, file: str) -> None:
@@ -73,6 +80,23 @@ def trunk_encoder(name: str, network: Any, **pixels: Any) -> ImageEncoder:
     )
 
 
+def _map_encoder(name: str, network: Any, **pixels: Any) -> ImageEncoder:
+    """Wrap a convolutional network; the places of the map of its last stage are the tokens.
+
+    Raises:
+        ConfigError: It gives no such map.
+    """
+    if not (hasattr(network, 'forward_intermediates') and getattr(network, 'feature_info', None)):
+        raise _no_transformer(name)
+    last = network.feature_info[-1]
+
+    def read(images: Tensor) -> Tensor:
+        maps = network.forward_intermediates(images, indices=1, intermediates_only=True)
+        return maps[0].flatten(2).mT  # type: ignore[no-any-return]
+
+    return ImageEncoder(name, network, read, last['reduction'], last['num_chs'], **pixels)
+
+
 def _token_reader(network: Any) -> Callable[[Tensor], Tensor]:
     # Models that average their tokens keep the final norm in fc_norm; there is one of the two.
     norm = getattr(network, 'fc_norm', nn.Identity())
@@ -95,8 +119,8 @@ def unavailable(name: str, local_form: str, err: Exception) -> CheckpointError:
 
 def _no_transformer(name: str) -> ConfigError:
     return ConfigError(
-        f'{name} is no vision transformer with one token per square patch; choose one such as '
-        'timm:vit_small_patch14_reg4_dinov2.lvd142m'
+        f'{name} makes neither one token per square patch nor maps of stages; choose one such as '
+        'timm:vit_small_patch14_reg4_dinov2.lvd142m or timm:convnext_tiny.dinov3_lvd1689m'
     )
 
 
