@@ -8,8 +8,8 @@ What comes out is named vit:runs/image/last.pth in the settings of `training.pre
 import sys
 
 from training.command import run_command
-from training.image_config import ImageTrainingConfig
-from training.image_task import ImageTask
+from training.images.config import ImageTrainingConfig
+from training.images.task import ImageTask
 
 if __name__ == '__main__':
     sys.exit(run_command('training.pretrain_image', ImageTrainingConfig, ImageTask, sys.argv[1:]))

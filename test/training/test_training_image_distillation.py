@@ -9,11 +9,11 @@ from PIL import Image
 
 from concerto_ros.config.tree import build, flatten
 from concerto_ros.errors import ConfigError, SourceError
-from training.image_config import CropsConfig, ImageTrainingConfig
-from training.image_crops import change_colors, collate_images, draw_crops
-from training.image_dataset import ImageDataset, make_image_loader
-from training.image_distillation import ImageDistillation
-from training.image_places import draw_patch_mask, same_place
+from training.images.config import CropsConfig, ImageTrainingConfig
+from training.images.crops import change_colors, collate_images, draw_crops
+from training.images.dataset import ImageDataset, make_image_loader
+from training.images.distillation import ImageDistillation
+from training.images.places import draw_patch_mask, same_place
 from training.optimizer import apply_step_values, make_optimizer
 from training.schedules import step_values
 

@@ -9,7 +9,6 @@ from torch import nn
 from concerto_ros.errors import BackendUnavailable, CheckpointError, ConfigError
 from concerto_ros.torchvision_beside_cpu import declare_operators
 from concerto_ros.weights_file import write_weights
-from training.image_encoders.imagenet_encoder import MODEL, renamed, write_imagenet_encoder
 from training.image_encoders import (
     ImageEncoder,
     SmallViT,
@@ -17,6 +16,7 @@ from training.image_encoders import (
     make_image_encoder,
     save_vit,
 )
+from training.image_encoders.imagenet_encoder import MODEL, renamed, write_imagenet_encoder
 from training.image_encoders.timm_encoder import trunk_encoder
 
 declare_operators()

@@ -11,11 +11,11 @@ from training.datasets.loader import rank_batches
 from training.datasets.open_scenes import open_scenes
 from training.datasets.patch_grid import PatchGrid
 from training.distributed import rank, world_size
-from training.image_config import ImageTrainingConfig
-from training.image_crops import ImageBatch
-from training.image_dataset import ImageDataset, make_image_loader
-from training.image_distillation import ImageDistillation
 from training.image_encoders.small_vit import vit_settings
+from training.images.config import ImageTrainingConfig
+from training.images.crops import ImageBatch
+from training.images.dataset import ImageDataset, make_image_loader
+from training.images.distillation import ImageDistillation
 from training.optimizer import make_optimizer
 from training.schedules import step_values
 from training.structures import StepValues

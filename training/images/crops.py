@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from training.image_config import CropsConfig
+from training.images.config import CropsConfig
 
 _ASPECT = 4 / 3  # of the sides of a crop, at most
 _GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)

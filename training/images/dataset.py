@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from concerto_ros.errors import SourceError
 from training.datasets.parts import REPAIR, DataFile
-from training.image_config import ImageTrainingConfig
-from training.image_crops import Crops, ImageBatch, ImageItem, collate_images, draw_crops
+from training.images.config import ImageTrainingConfig
+from training.images.crops import Crops, ImageBatch, ImageItem, collate_images, draw_crops
 
 _MOST_SKIPPED = 20  # broken images in a row that are no accident
 _ORDER, _CROPS = 1, 2  # streams of random numbers

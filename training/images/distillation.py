@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
-from training.image_config import ImageDistillationConfig, ImageTrainingConfig
-from training.image_crops import ImageBatch
 from training.image_encoders.small_vit import SmallViT
-from training.image_places import draw_patch_mask, same_place
+from training.images.config import ImageDistillationConfig, ImageTrainingConfig
+from training.images.crops import ImageBatch
+from training.images.places import draw_patch_mask, same_place
 from training.objectives.losses import (
     prototype_cross_entropy,
     prototype_usage,

@@ -1,0 +1,1 @@
+"""Training of a small image encoder of our own, for places without a model hub."""
