@@ -1,5 +1,6 @@
 """Pretraining of the backbone on scenes, as the trainer runs it."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -26,6 +27,7 @@ from training.optimizer import make_optimizer
 from training.schedules import step_values
 from training.structures import StepValues, ViewBatch
 
+_log = logging.getLogger(__name__)
 _FILL_BATCH = 32  # images that are encoded at a time
 
 
@@ -105,7 +107,8 @@ class JointTask:
             )
         cache = TokenCache(folder, encoder, grid.image_size)
         scenes = open_scenes(self.config.data, grid)
-        fill_cache(cache, _share(scenes), encoder, grid.image_size, _FILL_BATCH)
+        for sentence in fill_cache(cache, _share(scenes), encoder, grid.image_size, _FILL_BATCH):
+            _log.warning('%s', sentence)
         wait_for_all(encoder.mean.device)
         return cache
 
