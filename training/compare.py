@@ -8,6 +8,7 @@ never trained on, and writes the table. What is done stays done: the same comman
 it stopped.
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ PROG = 'training.compare'
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; return its exit status."""
+    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
     try:
         config = read_settings(CompareConfig, argv, PROG)
         for jobs in stages(config):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from concerto_ros.config.tree import param, section
+from concerto_ros.errors import ConfigError
 from training.image_encoders.imagenet_encoder import MODEL
 
 
@@ -77,8 +78,18 @@ class CompareConfig:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of pretrainings and probes."""
-        return tuple(int(seed) for seed in self.jobs.seeds.split(','))
+        """Of pretrainings and probes.
+
+        Raises:
+            ConfigError: They are no whole numbers.
+        """
+        try:
+            return tuple(int(seed) for seed in self.jobs.seeds.split(','))
+        except ValueError as err:
+            raise ConfigError(
+                f'"jobs.seeds" must be whole numbers by commas, such as 0,1,2; '
+                f'got "{self.jobs.seeds}"'
+            ) from err
 
     def split(self, name: str) -> str:
         """Return the list of samples of a part of the rooms."""
