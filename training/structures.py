@@ -1,5 +1,6 @@
 """Values that cross module borders in training: scenes, views of them, batches, losses."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -181,11 +182,21 @@ class ViewBatch:
         return len(self.global_points) + len(self.local_points)
 
     def to(self, device: torch.device | str) -> 'ViewBatch':
-        """Return the same batch on another device."""
-        values = ((f.name, getattr(self, f.name)) for f in fields(self))
-        moved: dict[str, Any] = {
-            name: value.to(device)
-            for name, value in values
-            if isinstance(value, Tensor | PointBatch)
-        }
-        return replace(self, **moved)
+        """Return the same batch on another device; a GPU takes pinned memory while others work."""
+        is_cuda = torch.device(device).type == 'cuda'
+        return self._each_tensor(lambda x: x.to(device, non_blocking=is_cuda))
+
+    def pin_memory(self) -> 'ViewBatch':
+        """Return the same batch in memory that a GPU reads by itself; loaders call it."""
+        return self._each_tensor(Tensor.pin_memory)
+
+    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'ViewBatch':
+        changed: dict[str, Any] = {}
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, Tensor):
+                changed[name] = change(value)
+            elif isinstance(value, PointBatch):
+                parts = {f.name: change(getattr(value, f.name)) for f in fields(value)}
+                changed[name] = PointBatch(**parts)
+        return replace(self, **changed)

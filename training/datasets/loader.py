@@ -74,6 +74,8 @@ def make_loader(
         worker_init_fn=_leave_signals_to_parent,
         multiprocessing_context='fork' if num_workers else None,
         generator=torch.Generator(),  # else the loader draws from the global one
+        # Then the weights are on a GPU, which reads pinned memory by itself.
+        pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
     )
 
 
