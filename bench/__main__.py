@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 
-BENCHMARKS = ('fusion', 'growth', 'cloud', 'memory', 'encoder')
+BENCHMARKS = (
+    'fusion', 'growth', 'cloud', 'memory', 'encoder', 'training_views', 'training_step',
+)  # fmt: skip
 
 
 def main(names: list[str]) -> int:

@@ -31,7 +31,14 @@ class Paired:
         return f'{self.ours_ms:.2f} ms against {self.reference_ms:.2f} ms, {self.num_pairs} pairs'
 
 
-def paired(reference: Step, ours: Step, rounds: int, *, warmup: int = 3) -> Paired:
+def paired(
+    reference: Step,
+    ours: Step,
+    rounds: int,
+    *,
+    warmup: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Paired:
     """Run reference, ours, reference, ours ... and compare the times of each pair.
 
     Args:
@@ -39,8 +46,15 @@ def paired(reference: Step, ours: Step, rounds: int, *, warmup: int = 3) -> Pair
         ours: Likewise, right after it.
         rounds: Of which the first `warmup` do not count.
         warmup: For caches and memory to fill.
+        clock: Tells the time [s].
     """
-    times = np.array([(_seconds(reference, i), _seconds(ours, i)) for i in range(rounds)])
+
+    def seconds(step: Step, i: int) -> float:
+        started = clock()
+        step(i)
+        return clock() - started
+
+    times = np.array([(seconds(reference, i), seconds(ours, i)) for i in range(rounds)])
     times = 1000 * times[warmup:]
     return Paired(
         speedup=float(np.median(times[:, 0] / times[:, 1])),
@@ -49,9 +63,3 @@ def paired(reference: Step, ours: Step, rounds: int, *, warmup: int = 3) -> Pair
         worst_ms=float(times[:, 1].max()),
         num_pairs=len(times),
     )
-
-
-def _seconds(step: Step, i: int) -> float:
-    started = time.perf_counter()
-    step(i)
-    return time.perf_counter() - started

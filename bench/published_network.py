@@ -67,6 +67,10 @@ class PublishedNetwork(nn.Module):
     @torch.no_grad()
     def forward(self, points: PointBatch, mask: Tensor | None = None) -> list[Level]:
         """Return the levels, finest first."""
+        return self.levels(points, mask)
+
+    def levels(self, points: PointBatch, mask: Tensor | None = None) -> list[Level]:
+        """Return the same with gradients, as far as the layers have them."""
         feat = self.embedding(points.feat, mask)
         grid, batch = points.grid_coord, points.batch
         serialised = self.serialise(grid, batch)
@@ -119,7 +123,7 @@ class Pooling(nn.Module):
         )  # fmt: skip
         members = torch.sort(inverse).indices
         first = members[counts.cumsum(0) - counts]
-        feat = torch.segment_reduce(self.proj(level.feat)[members], 'max', lengths=counts)
+        feat = self.largest(self.proj(level.feat), members, inverse, counts)
         grid, batch = cells & ((1 << _BATCH_SHIFT) - 1), level.batch[first]
         return Level(
             feat=self.act(self.norm(feat)),
@@ -129,6 +133,10 @@ class Pooling(nn.Module):
             pooling_inverse=inverse,
             **self.serialise(grid, batch),
         )
+
+    def largest(self, x: Tensor, members: Tensor, inverse: Tensor, counts: Tensor) -> Tensor:
+        """Return the maximum over the members of each cell; they are listed cell by cell."""
+        return torch.segment_reduce(x[members], 'max', lengths=counts)
 
 
 class Block(nn.Module):

@@ -18,47 +18,64 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.interpolate import RegularGridInterpolator  # comes with open3d
+from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import convolve
 from torch.nn import functional
 
+from training.config import TrainingConfig
 from training.structures import SceneSample
 
 Data = dict[str, Any]
 _FNV_OFFSET, _FNV_PRIME = np.uint64(14695981039346656037), np.uint64(1099511628211)
 _POINT_KEYS = ('coord', 'color', 'normal', 'origin_coord', 'correspondence')
-_VOXEL_SIZE, _MAX_POINTS, _NUM_LOCAL = 0.02, 65536, 4
+_NUM_LOCAL = 4
 _GREY = np.array([0.2989, 0.587, 0.114])
 
 
-def published_views(sample: SceneSample, rng: np.random.Generator) -> list[Data]:
-    """Return the two global and four local views, feature and correspondence tensors of each."""
+def published_views(
+    sample: SceneSample, rng: np.random.Generator, config: TrainingConfig
+) -> list[Data]:
+    """Return the two global and four local views, feature and correspondence tensors of each.
+
+    Args:
+        sample: One scene.
+        rng: Draws everything.
+        config: Of which the voxel size and the points of the principal view matter.
+    """
     data: Data = {
         'coord': sample.coord.copy(),
         'color': sample.color.copy(),
         'normal': sample.normal.copy(),
         'correspondence': dense_correspondence(sample),
-        'images': _augment_images(torch.from_numpy(sample.images).permute(0, 3, 1, 2) / 255, rng),
+        'images': _images(sample, rng),
     }
-    data = _grid_sample(data, rng)
+    data = _grid_sample(data, config.data.voxel_size, rng)
     for key in ('color', 'normal'):
         _drop(data[key], rng)
     data['origin_coord'] = data['coord'].copy()
-    return _multi_view(data, rng)
+    return _multi_view(data, config.views.max_points, rng)
 
 
 def dense_correspondence(sample: SceneSample) -> np.ndarray:
     """Return (N, I, 2) float32, the patch of each point in each image, -1 where it is not seen."""
     links = sample.links
-    dense = np.full((len(sample.coord), len(sample.images), 2), -1, dtype=np.float32)
+    num_images = max(len(sample.images), len(sample.tokens))
+    dense = np.full((len(sample.coord), num_images, 2), -1, dtype=np.float32)
     dense[links.point, links.image] = links.patch
     return dense
 
 
-def _multi_view(data: Data, rng: np.random.Generator) -> list[Data]:
+def _images(sample: SceneSample, rng: np.random.Generator) -> torch.Tensor:
+    """Return augmented images, or their tokens if those are given instead."""
+    if len(sample.tokens):
+        return torch.from_numpy(sample.tokens)
+    return _augment_images(torch.from_numpy(sample.images).permute(0, 3, 1, 2) / 255, rng)
+
+
+def _multi_view(data: Data, max_points: int, rng: np.random.Generator) -> list[Data]:
     plain = copy.deepcopy(data)
     data['color'] = _augment_color(data['color'], rng)
-    size = min(_MAX_POINTS, len(data['coord']))
+    size = min(max_points, len(data['coord']))
     seen = (data['correspondence'] != -1).any(2)
     in_all = seen.all(1)
     middle = data['coord'][in_all].mean(0) if in_all.any() else rng.choice(data['coord'])
@@ -94,8 +111,8 @@ def _tensors(view: Data) -> Data:
     }
 
 
-def _grid_sample(data: Data, rng: np.random.Generator) -> Data:
-    grid = np.floor(data['coord'] / _VOXEL_SIZE).astype(np.int64)
+def _grid_sample(data: Data, voxel_size: float, rng: np.random.Generator) -> Data:
+    grid = np.floor(data['coord'] / voxel_size).astype(np.int64)
     grid = (grid - grid.min(0)).astype(np.uint64)
     key = np.full(len(grid), _FNV_OFFSET)
     for axis in range(3):

@@ -1,7 +1,6 @@
-"""One training step as published, restated on the networks of our objective.
+"""The published steps between the backbone and the gradients, on the networks of our objective.
 
-Backbone, attention, plans and random order of curves are ours on both sides, so that only what
-is made of them differs. Restated from Concerto's published code (arXiv 2510.23607):
+Restated from Concerto's published code (arXiv 2510.23607):
 
 - masked cells are drawn over all views at once, by unique rows and `isin`;
 - all features of a level are carried to its rows, and heads map every row of every pass;
@@ -11,18 +10,22 @@ is made of them differs. Restated from Concerto's published code (arXiv 2510.236
 - places in images are a dense (N, V, 2) array that is averaged over cells, and the projection
   maps all tokens of all images, most of which are empty.
 
+The backbone is a choice: as published (`bench.published_backbone`), or ours.
+
 Left out, to its favour: the two unused prototype heads, the pickled exchange between ranks, deep
 copies and loops over images.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from concerto_ros.model import FeaturePyramid, PointBatch, make_plan
-from concerto_ros.model.plan import draw_permutations
+from bench.published_backbone import Backbone, MakeBackbone
+from concerto_ros.model import FeaturePyramid, PointBatch
 from training.objectives.cells import cell_of_points, view_cells
-from training.objectives.heads import Branch, PrototypeHead
+from training.objectives.heads import PrototypeHead
 from training.objectives.joint import JointObjective
 from training.objectives.masking import cells_of, generator_of
 from training.structures import StepValues, ViewBatch
@@ -30,8 +33,22 @@ from training.structures import StepValues, ViewBatch
 Pairs = tuple[Tensor, Tensor]
 
 
+class Backbones(NamedTuple):
+    """What computes features."""
+
+    student: Backbone
+    teacher: Backbone
+
+    @classmethod
+    def of(cls, objective: JointObjective, make: MakeBackbone) -> 'Backbones':
+        """Return backbones on the weights of an objective."""
+        assert objective.teacher is not None
+        return cls(make(objective.student.backbone), make(objective.teacher.backbone))
+
+
 def published_total(
     objective: JointObjective,
+    backbones: Backbones,
     batch: ViewBatch,
     values: StepValues,
     patch_of_points: Tensor,
@@ -40,23 +57,24 @@ def published_total(
     """Return the loss of a batch with images.
 
     Args:
-        objective: Whose networks and settings are taken.
+        objective: Whose heads and settings are taken.
+        backbones: On the weights of the objective.
         batch: Views.
         values: Of the step.
         patch_of_points: (N, V, 2) float32 (row, column), -1 where a point is not seen.
         hidden: Masked views and their (N,) mask; drawn as published by default.
     """
     config, level = objective.config.distillation, 2
-    generator = generator_of(objective.config.run.seed, values.step)
-    orders = [draw_permutations(objective.student.backbone.config, generator) for _ in range(3)]
     points, mask = hidden or _hide(objective, batch.global_points, values)
     student, teacher = objective.student, objective.teacher
     assert teacher is not None
-    masked = _pass(student, points, orders[0], mask)
+    # So that the curves take the order that they have in ours.
+    torch.set_rng_state(generator_of(objective.config.run.seed, values.step).get_state())
+    masked = backbones.student(points, mask)
     with torch.no_grad():
-        full = _pass(teacher, batch.global_points, orders[1])
+        full = backbones.teacher(batch.global_points, None)
         target_logits = _logits(teacher.head('mask_head'), full, level)
-    local = _pass(student, batch.local_points, orders[2])
+    local = backbones.student(batch.local_points, None)
     targets = view_cells(full, batch.global_origin, level)
     masked_cells = view_cells(masked, batch.global_origin, level)
     local_cells = view_cells(local, batch.local_origin, level)
@@ -115,15 +133,6 @@ def _answers(num_global: int, num_local: int) -> tuple[list[int], list[int], lis
     views = range(num_global)
     per_scene = num_local // (num_global // 2)
     return list(views), [v ^ 1 for v in views], [v // per_scene * 2 for v in range(num_local)]
-
-
-def _pass(
-    branch: Branch, points: PointBatch, order: list[list[int]], mask: Tensor | None = None
-) -> FeaturePyramid:
-    config = branch.backbone.config
-    plan = make_plan(points.grid_coord, points.offset, config, permutations=order)
-    pyramid: FeaturePyramid = branch.backbone(points, plan=plan, mask=mask)
-    return pyramid
 
 
 def _logits(head: PrototypeHead, pyramid: FeaturePyramid, level: int) -> Tensor:
