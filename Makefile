@@ -17,7 +17,7 @@ demo: $(READY) ; .venv/bin/python -m concerto_ros.ros.demo
 test: $(READY) .venv/training ; .venv/bin/python -m pytest
 bench: $(READY) .venv/bench ; .venv/bin/python -m bench
 lint: $(READY) ; .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
-gpu-check: $(READY) .venv/training ; CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu && .venv/bin/python -m bench.gpu
+gpu-check: $(READY) .venv/training ; CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu && .venv/bin/python -m bench.gpu && .venv/bin/python -m bench.gpu_training
 
 $(READY): $(SETUP) ; @$(START) pip_ros/install.py
 # Without --no-deps pip would replace torch; with TORCH=cu126, torchvision must be of that build, too.

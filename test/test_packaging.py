@@ -210,7 +210,7 @@ def make(*arguments, **variables):
             'gpu-check',
             ['training'],
             'CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu'
-            ' && .venv/bin/python -m bench.gpu',
+            ' && .venv/bin/python -m bench.gpu && .venv/bin/python -m bench.gpu_training',
         ),
     ],
 )
