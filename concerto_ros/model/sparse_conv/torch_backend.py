@@ -1,5 +1,6 @@
 """Submanifold convolution in plain PyTorch, forward and backward, on any device."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,7 +39,8 @@ class _Convolution(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.neighborhood = neighborhood
-        return _convolve(x, weight, bias, neighborhood)
+        taps = [tap.t() for tap in weight.unbind(1)]
+        return _convolve(x, taps, bias, neighborhood)
 
     @staticmethod
     @once_differentiable
@@ -48,8 +50,8 @@ class _Convolution(torch.autograd.Function):
         grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
             # If q is p's neighbour under tap t, p is q's under the tap opposite to t.
-            opposite = weight.flip(1).transpose(0, 2).contiguous()
-            grad_x = _convolve(grad, opposite, grad.new_zeros(()), ctx.neighborhood)
+            taps = weight.unbind(1)[::-1]
+            grad_x = _convolve(grad, taps, grad.new_zeros(()), ctx.neighborhood)
         if ctx.needs_input_grad[1]:
             grad_weight = _weight_gradient(x, grad, ctx.neighborhood)
         if ctx.needs_input_grad[2]:
@@ -57,12 +59,14 @@ class _Convolution(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias, None
 
 
-def _convolve(x: Tensor, weight: Tensor, bias: Tensor, neighborhood: Neighborhood) -> Tensor:
-    """Return (N, O) from x (N, I), weight (O, T, I) and bias (O,) or ()."""
+def _convolve(
+    x: Tensor, taps: Sequence[Tensor], bias: Tensor, neighborhood: Neighborhood
+) -> Tensor:
+    """Return (N, O) from x (N, I), an (I, O) matrix per tap and bias (O,) or ()."""
     if _is_by_pairs(x):
-        return _multiply_pairs(x, weight, bias, neighborhood.pairs)
-    y = x.new_empty(len(x), weight.shape[0])
-    matrix = weight.flatten(1).t()
+        return _multiply_pairs(x, taps, bias, neighborhood.pairs)
+    y = x.new_empty(len(x), taps[0].shape[1])
+    matrix = torch.cat(tuple(taps))
     for rows, gathered in _gather_chunks(x, neighborhood.table):
         torch.addmm(bias, gathered, matrix, out=y[rows])
     return y
@@ -73,10 +77,11 @@ def _is_by_pairs(x: Tensor) -> bool:
     return x.device.type == 'cpu' and (x.shape[1] > _NARROW or x.element_size() >= 4)
 
 
-def _multiply_pairs(x: Tensor, weight: Tensor, bias: Tensor, pairs: tuple[Pairs, ...]) -> Tensor:
+def _multiply_pairs(
+    x: Tensor, taps: Sequence[Tensor], bias: Tensor, pairs: tuple[Pairs, ...]
+) -> Tensor:
     """Add up products of one tap at a time, in float32 also for half precision."""
-    taps = weight.unbind(1)
-    y = torch.addmm(bias, x, taps[len(taps) // 2].t())
+    y = torch.addmm(bias, x, taps[len(taps) // 2])
     total = y if y.element_size() >= 4 else y.float()
     longest = max((len(p.rows) for p in pairs), default=0)
     gathered, product = x.new_empty(longest, x.shape[1]), x.new_empty(longest, y.shape[1])
@@ -84,7 +89,7 @@ def _multiply_pairs(x: Tensor, weight: Tensor, bias: Tensor, pairs: tuple[Pairs,
         both = (p.tap, p.rows, p.neighbors), (-1 - p.tap, p.neighbors, p.rows)
         for tap, rows, neighbors in both:
             found = torch.index_select(x, 0, neighbors, out=gathered[: len(rows)])
-            result = torch.mm(found, taps[tap].t(), out=product[: len(rows)])
+            result = torch.mm(found, taps[tap], out=product[: len(rows)])
             total.index_add_(0, rows, result.to(total.dtype))
     return total.to(y.dtype)
 
@@ -92,17 +97,16 @@ def _multiply_pairs(x: Tensor, weight: Tensor, bias: Tensor, pairs: tuple[Pairs,
 def _weight_gradient(x: Tensor, grad: Tensor, neighborhood: Neighborhood) -> Tensor:
     """Return (O, T, I)."""
     num_taps = neighborhood.table.shape[1]
-    gradient = x.new_zeros(num_taps, grad.shape[1], x.shape[1])
+    gradient = x.new_zeros(grad.shape[1], num_taps, x.shape[1])
     if not _is_by_pairs(x):
-        gradient = gradient.transpose(0, 1).contiguous()
         for rows, gathered in _gather_chunks(x, neighborhood.table):
             gradient.flatten(1).addmm_(grad[rows].t(), gathered)
         return gradient
-    gradient[num_taps // 2].addmm_(grad.t(), x)
+    gradient[:, num_taps // 2].addmm_(grad.t(), x)
     for p in neighborhood.pairs:
-        gradient[p.tap].addmm_(grad[p.rows].t(), x[p.neighbors])
-        gradient[-1 - p.tap].addmm_(grad[p.neighbors].t(), x[p.rows])
-    return gradient.transpose(0, 1)
+        gradient[:, p.tap].addmm_(grad[p.rows].t(), x[p.neighbors])
+        gradient[:, -1 - p.tap].addmm_(grad[p.neighbors].t(), x[p.rows])
+    return gradient
 
 
 def _gather_chunks(x: Tensor, table: Tensor) -> Any:
