@@ -93,10 +93,18 @@ def write_weights(
             save_file(owned, unfinished, metadata={'config': json.dumps(dict(config))})
         else:
             torch.save({'config': dict(config), 'state_dict': owned}, unfinished)
+        unfinished.chmod(0o666 & ~_umask())  # safetensors lets nobody else read
         os.replace(unfinished, path)
     except (OSError, RuntimeError, SafetensorError) as err:
         unfinished.unlink(missing_ok=True)
         raise CheckpointError(f'{path}: cannot be written ({err})') from err
+
+
+def _umask() -> int:
+    """Return what the user takes away from the modes of new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _read_torch(path: Path) -> Any:

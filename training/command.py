@@ -48,9 +48,10 @@ def run_command(
         device = choose_device(run.device)
         with process_group(device):
             _log_to_terminal()
+            trainer = Trainer(make_task(config, device), device)
             if rank() == 0:
                 _write_settings(Path(run.output), config)
-            Trainer(make_task(config, device), device).train()
+            trainer.train()
     except StopRequestedError as err:
         logging.getLogger(prog).warning('%s', err)
         return _STOPPED

@@ -19,7 +19,8 @@ def process_group(device: torch.device) -> Iterator[None]:
     if 'WORLD_SIZE' not in os.environ or int(os.environ['WORLD_SIZE']) == 1:
         yield
         return
-    distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
+    # numbers of the progress line lie on the CPU
+    distributed.init_process_group('cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo')
     try:
         yield
     finally:

@@ -30,7 +30,7 @@ def export(source: Path, target: Path, network: str = 'student') -> CheckpointRe
     """
     source = source / LAST if source.is_dir() and (source / LAST).exists() else source
     config, tensors = read_weights(source)
-    own = {name: t for name, t in tensors.items() if f'{network}.' in f'.{name}'}
+    own = {name: t for name, t in tensors.items() if f'.{network}.' in f'.{name}'}
     if not own and network == 'teacher':
         raise CheckpointError(f'{source}: holds no teacher, found {sorted(tensors)[:5]}')
     selected = target.with_name(f'.{network}_{target.name}')

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from training.config import RunConfig
-from training.distributed import all_reduce_sum, rank
+from training.distributed import all_reduce_sum, rank, world_size
 from training.structures import StepValues
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ class Progress:
         if (step + 1) % self._run.log_every and step + 1 != self._run.num_steps:
             return
         names = list(terms)
-        numbers = torch.stack([terms[name] for name in names]).tolist()
+        total = all_reduce_sum(torch.stack([terms[name] for name in names]))
+        numbers = (total / world_size()).tolist()
         shown = dict(zip(names, numbers, strict=True))
         seconds = time.perf_counter() - self._since
         points = float(all_reduce_sum(torch.tensor(float(self._points), dtype=torch.float64)))

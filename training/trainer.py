@@ -130,6 +130,9 @@ class Trainer:
             StopRequestedError: SIGTERM or SIGINT came; the state is saved.
         """
         run = self.task.run
+        if self.first_step >= run.num_steps:
+            _log.info('%d steps are done already: nothing is left to do', self.first_step)
+            return
         progress = Progress(self.folder, run, self.first_step)
         batches = self.task.batches(self.first_step)
         with _stop_signals() as stop, progress:
@@ -207,20 +210,33 @@ class Trainer:
     def _resume(self) -> int:
         """Load the last checkpoint of the run; return the step to go on with."""
         path = self.folder / LAST
-        if not path.exists():
-            return 0
+        step = self._load(path) if path.exists() else 0
+        if all_reduce_sum(torch.tensor(step)) != step * world_size():
+            raise ConcertoError(
+                f'rank {rank()} would go on after step {step}, others elsewhere: "run.output" '
+                f'{self.folder} must be one folder that all machines share'
+            )
+        return step
+
+    def _load(self, path: Path) -> int:
+        """Load a checkpoint into objective and optimiser; return its step."""
         state = load_state(path)
         for name in sorted(set(self.task.settings) | set(state.settings)):
             before, now = state.settings.get(name), self.task.settings.get(name)
             if before != now and name not in _FREE:
                 _log.warning('%s was %r in the run that goes on, and is now %r', name, before, now)
+        groups = self.task.optimizer.param_groups
         try:
             self.task.objective.load_state_dict(dict(state.state_dict))
+            factors = [(g['lr_factor'], g['decay_factor']) for g in groups]
             self.task.optimizer.load_state_dict(state.optimizer)
         except (RuntimeError, ValueError) as err:
             raise ConcertoError(
                 f'{path} is of another network: choose another run.output ({err})'
             ) from err
+        # What the settings say now, not what they said then.
+        for group, (lr, decay) in zip(self.task.optimizer.param_groups, factors, strict=True):
+            group['lr_factor'], group['decay_factor'] = lr, decay
         _log.info('going on after step %d of %s', state.step, path)
         return state.step
 

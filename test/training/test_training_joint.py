@@ -51,7 +51,11 @@ def with_weights(mask=0.125, roll=0.125, unmask=0.25, cross_modal=0.5):
 
 def make_objective(config=CONFIG, encoder=None):
     torch.manual_seed(0)
-    return JointObjective(config, encoder, CHANNELS, PATCHES)
+    objective = JointObjective(config, encoder, CHANNELS, PATCHES)
+    for branch in (objective.student, objective.teacher):
+        if branch is not None:  # at zero, as it starts, a norm blows rounding up to percents
+            torch.nn.init.normal_(branch.backbone.embedding.mask_token)
+    return objective
 
 
 def point_batch(parts):

@@ -23,13 +23,11 @@ class Job:
         name: For people, and of its log.
         arguments: Module and arguments, for `python -m`.
         done: File that is there once the command has succeeded.
-        all_cores: It runs alone, so it may use every core.
     """
 
     name: str
     arguments: tuple[str, ...]
     done: Path
-    all_cores: bool = False
 
 
 def run_jobs(jobs: Sequence[Job], parallel: int, threads: int) -> None:
@@ -45,21 +43,20 @@ def run_jobs(jobs: Sequence[Job], parallel: int, threads: int) -> None:
     """
     open_jobs = [job for job in jobs if not job.done.exists()]
     with ThreadPoolExecutor(parallel) as pool:
-        failed = [x for x in pool.map(lambda job: _run(job, parallel, threads), open_jobs) if x]
+        failed = [x for x in pool.map(lambda job: _run(job, threads), open_jobs) if x]
     if failed:
         raise ConcertoError(f'failed: {"; ".join(failed)}. Mend the cause and run it again')
 
 
-def _run(job: Job, parallel: int, threads: int) -> str:
+def _run(job: Job, threads: int) -> str:
     """Run one job; return what went wrong, or nothing."""
     log = job.done.parent / f'{job.name.replace(" ", "_")}.log'
     log.parent.mkdir(parents=True, exist_ok=True)
-    num_threads = threads * parallel if job.all_cores else threads
     started = time.perf_counter()
     with log.open('a') as file:
         status = subprocess.run(
             [sys.executable, '-m', *job.arguments], stdout=file, stderr=subprocess.STDOUT,
-            env={**os.environ, 'OMP_NUM_THREADS': str(num_threads)}, check=False,
+            env={**os.environ, 'OMP_NUM_THREADS': str(threads)}, check=False,
         ).returncode  # fmt: skip
     seconds = time.perf_counter() - started
     _log.info('%s: %s after %.0f s', job.name, 'done' if status == 0 else 'failed', seconds)

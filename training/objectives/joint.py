@@ -24,6 +24,7 @@ from training.objectives.teacher import start_teacher, update_teacher
 from training.structures import LossTerms, StepValues, ViewBatch
 
 Order = list[list[int]]  # of the curves, for each stage
+_ORDER, _MASK = 1, 2  # streams of random numbers
 
 
 class JointObjective(nn.Module):
@@ -97,7 +98,7 @@ class JointObjective(nn.Module):
         Raises:
             ConfigError: Tokens are absent or of another image encoder.
         """
-        generator = generator_of(self.config.run.seed, values.step)
+        generator = generator_of(_ORDER, self.config.run.seed, values.step)
         orders = [draw_permutations(self.student.backbone.config, generator) for _ in range(3)]
         masked = self._pass_masked(batch, values, orders[0])
         losses: dict[str, Tensor] = {}
@@ -147,7 +148,7 @@ class JointObjective(nn.Module):
         points, run = batch.global_points, self.config.run
         views = range(len(points.offset) // len(batch.slots))
         generators = [
-            generator_of(run.seed, values.step, slot, view)
+            generator_of(_MASK, run.seed, values.step, slot, view)
             for slot in batch.slots
             for view in views
         ]
