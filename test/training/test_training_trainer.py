@@ -177,3 +177,20 @@ def test_changed_settings_are_told(tmp_path, caplog):
     train(PullTask(tmp_path, num_steps=2))
     train(PullTask(tmp_path, seed=3))
     assert 'run.seed was 0 in the run that goes on, and is now 3' in caplog.text
+
+
+def test_factors_of_layers_follow_the_settings_on_resume(tmp_path):
+    train(PullTask(tmp_path, num_steps=2))
+    task = PullTask(tmp_path)
+    for group in task.optimizer.param_groups:
+        group['lr_factor'] = 0.125
+    Trainer(task, CPU)
+    assert {group['lr_factor'] for group in task.optimizer.param_groups} == {0.125}
+    assert task.optimizer.state_dict()['state']  # and yet its moments are those of the run
+
+
+def test_a_run_that_is_done_says_so(tmp_path, caplog):
+    train(PullTask(tmp_path, num_steps=2))
+    with caplog.at_level('INFO'):
+        train(PullTask(tmp_path, num_steps=1))
+    assert '2 steps are done already: nothing is left to do' in caplog.text
