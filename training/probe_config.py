@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from concerto_ros.config.tree import param, section
+from concerto_ros.errors import ConfigError
 
 Method = Literal['linear', 'knn', 'decoder', 'full', 'lora']
 
@@ -124,6 +125,13 @@ class TuningSection:
     )
     augment: bool = param(True, 'Drop, turn, scale, flip, jitter and warp points, shift colours.')
     decoder_depth: int = param(2, 'Blocks of each stage of the decoder.', ge=1)
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.accumulation:
+            raise ConfigError(
+                f'tuning.batch_size must be a multiple of tuning.accumulation, '
+                f'got {self.batch_size} and {self.accumulation}'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from concerto_ros.config.tree import build, read_plain_yaml
+from concerto_ros.errors import ConfigError
 from concerto_ros.model import load_checkpoint
 from concerto_ros.semantics import ClassHead
 from training.evaluation.backbone_features import BackboneFeatures
@@ -175,3 +176,8 @@ def test_the_settings_that_are_shipped_can_be_read(root):
     values = read_plain_yaml(root / 'config' / 'training' / 'probe.yaml')
     config = build(ProbeConfig, values)
     assert config.data.train.endswith('train.json')
+
+
+def test_passes_share_a_batch_evenly():
+    with pytest.raises(ConfigError, match=r'tuning\.batch_size must be a multiple .* 64 and 3'):
+        build(ProbeConfig, {'tuning.accumulation': 3})

@@ -83,7 +83,7 @@ def crop_batches(crops: SceneCrops, config: TuningSection, seed: int) -> Iterato
     """Yield the batches of all passes of all steps, in order."""
     yield from DataLoader(
         crops,
-        batch_size=max(1, config.batch_size // config.accumulation),
+        batch_size=config.batch_size // config.accumulation,
         num_workers=config.num_workers,
         collate_fn=partial(join_crops, mix_chance=config.mix_chance, seed=seed),
     )
