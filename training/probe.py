@@ -1,6 +1,6 @@
 """Tell how good features are on labelled scenes.
 
-python -m training.probe config/training/probe.yaml source.checkpoint=runs/joint/backbone.pth
+python -m training.probe config/training/probe.yaml source.checkpoint=runs/joint/last.pth
 """
 
 import sys

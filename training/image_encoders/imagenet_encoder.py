@@ -72,11 +72,14 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; return its exit status."""
     parser = argparse.ArgumentParser(prog='python -m training.image_encoders.imagenet_encoder')
     parser.add_argument('-o', '--output', type=Path, required=True, help='.pth or .safetensors')
+    target: Path = parser.parse_args(argv).output
     try:
-        write_imagenet_encoder(parser.parse_args(argv).output)
-    except ConcertoError as err:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_imagenet_encoder(target)
+    except (ConcertoError, OSError) as err:
         sys.stderr.write(f'{" ".join(str(err).split())}\n')
         return 2
+    sys.stdout.write(f'written; name it timm:{MODEL}@{target} in the settings\n')
     return 0
 
 
