@@ -9,9 +9,10 @@ from PIL import Image
 
 from concerto_ros.config.tree import build, flatten
 from concerto_ros.errors import ConfigError, SourceError
+from training.datasets.loader import make_loader
 from training.images.config import CropsConfig, ImageTrainingConfig
 from training.images.crops import change_colors, collate_images, draw_crops
-from training.images.dataset import ImageDataset, make_image_loader
+from training.images.dataset import ImageDataset
 from training.images.distillation import ImageDistillation
 from training.images.places import draw_patch_mask, same_place
 from training.optimizer import apply_step_values, make_optimizer
@@ -49,7 +50,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def batch(files):
-    return next(iter(make_image_loader(ImageDataset(files, CONFIG), [range(4)], 0)))
+    return next(iter(make_loader(ImageDataset(files, CONFIG), [range(4)], 0)))
 
 
 def values(step, config=CONFIG):
@@ -167,7 +168,7 @@ def test_without_any_image_it_is_said(files):
 
 def test_batches_are_the_same_in_other_processes(files, batch):
     dataset = ImageDataset(files, CONFIG)
-    [other] = make_image_loader(dataset, [range(4)], 1)
+    [other] = make_loader(dataset, [range(4)], 1)
     assert other.slots == batch.slots == (0, 1, 2, 3)
     for name in ('global_crops', 'global_box', 'local_crops', 'local_box'):
         torch.testing.assert_close(getattr(other, name), getattr(batch, name), rtol=0, atol=0)

@@ -1,4 +1,4 @@
-"""Batches of views, made in other processes.
+"""Batches of a data set, made in other processes.
 
 The processes are forked. They use no CUDA, so they may be started after it; they share the list
 of scenes with their parent instead of each holding a copy; and they are there at once, where
@@ -10,19 +10,28 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 
 from concerto_ros.errors import ConfigError
 from training.config import DataConfig
-from training.datasets.view_dataset import ViewDataset
-from training.structures import ViewBatch
-from training.views.collate import collate
 
 T = TypeVar('T')
+B_co = TypeVar('B_co', covariant=True)
+
+
+class NumberedItems(Protocol[T, B_co]):
+    """A data set whose items follow from their numbers, and that makes batches of them."""
+
+    def __getitem__(self, index: int) -> T:
+        """Return an item."""
+        ...
+
+    def collate(self, items: Sequence[T]) -> B_co:
+        """Join items to a batch."""
+        ...
 
 
 def rank_batches(
@@ -55,8 +64,8 @@ def rank_batches(
 
 
 def make_loader(
-    dataset: ViewDataset, batches: Sequence[Sequence[int]], num_workers: int
-) -> DataLoader[ViewBatch]:
+    dataset: NumberedItems[T, B_co], batches: Sequence[Sequence[int]], num_workers: int
+) -> DataLoader[B_co]:
     """Return an iterable of batches.
 
     Args:
@@ -70,7 +79,7 @@ def make_loader(
         items,
         batch_sampler=numbers,
         num_workers=num_workers,
-        collate_fn=partial(collate, voxel_size=dataset.config.data.voxel_size),
+        collate_fn=dataset.collate,
         worker_init_fn=_leave_signals_to_parent,
         multiprocessing_context='fork' if num_workers else None,
         generator=torch.Generator(),  # else the loader draws from the global one

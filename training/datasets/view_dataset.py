@@ -3,6 +3,7 @@
 So the order does not depend on processes, ranks or interruptions.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch.utils.data import Dataset
 from concerto_ros.errors import SourceError
 from training.config import TrainingConfig
 from training.datasets.samples import SceneDataset
-from training.structures import SceneViews
+from training.structures import SceneViews, ViewBatch
+from training.views.collate import collate
 from training.views.multi_view import make_views
 
 _MOST_SKIPPED = 20  # broken scenes in a row that are no accident
@@ -75,6 +77,10 @@ class ViewDataset(Dataset[Item]):
         raise SourceError(
             f'{len(skipped)} scenes in a row cannot be read; the first: {skipped[0]}'
         )
+
+    def collate(self, items: Sequence[Item]) -> ViewBatch:
+        """Join items to a batch."""
+        return collate(items, self.config.data.voxel_size)
 
     def _views(self, scene: int, index: int) -> SceneViews:
         rng = np.random.default_rng([self.config.run.seed, _VIEWS, index])

@@ -3,6 +3,7 @@
 Source: Caron et al., DINO, arXiv 2104.14294, section 3.1; Zhou et al., iBOT, arXiv 2111.07832.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -74,13 +75,21 @@ class ImageBatch:
         return (self.global_crops.numel() + self.local_crops.numel()) // 3
 
     def to(self, device: torch.device | str) -> 'ImageBatch':
-        """Return the same batch on another device."""
+        """Return the same batch on another device; a GPU takes pinned memory while others work."""
+        is_cuda = torch.device(device).type == 'cuda'
+        return self._each_tensor(lambda x: x.to(device, non_blocking=is_cuda))
+
+    def pin_memory(self) -> 'ImageBatch':
+        """Return the same batch in memory that a GPU reads by itself; loaders call it."""
+        return self._each_tensor(Tensor.pin_memory)
+
+    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'ImageBatch':
         return replace(
             self,
-            global_crops=self.global_crops.to(device),
-            global_box=self.global_box.to(device),
-            local_crops=self.local_crops.to(device),
-            local_box=self.local_box.to(device),
+            global_crops=change(self.global_crops),
+            global_box=change(self.global_box),
+            local_crops=change(self.local_crops),
+            local_box=change(self.local_box),
         )
 
 
@@ -153,7 +162,7 @@ def _stacked(crops: list[tuple[NDArray[np.uint8], list[float]]]) -> Crops:
     )
 
 
-def collate_images(items: list[ImageItem]) -> ImageBatch:
+def collate_images(items: Sequence[ImageItem]) -> ImageBatch:
     """Put images together."""
     return ImageBatch(
         slots=tuple(item.slot for item in items),

@@ -6,9 +6,8 @@ So the order does not depend on processes, ranks or interruptions.
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from concerto_ros.errors import SourceError
 from training.datasets.parts import REPAIR, DataFile
@@ -61,6 +60,10 @@ class ImageDataset(Dataset[ImageItem]):
                 return ImageItem(index % self.config.data.batch_size, *crops, tuple(skipped))
         raise SourceError(f'{len(skipped)} images in a row cannot be read; first: {skipped[0]}')
 
+    def collate(self, items: Sequence[ImageItem]) -> ImageBatch:
+        """Join items to a batch."""
+        return collate_images(items)
+
     def _crops(self, file: DataFile, index: int) -> tuple[Crops, Crops]:
         rng = np.random.default_rng([self.config.run.seed, _CROPS, index])
         try:
@@ -69,22 +72,3 @@ class ImageDataset(Dataset[ImageItem]):
         except _DAMAGED as err:
             raise SourceError(f'{file} is no image that can be read ({err}); {REPAIR}') from err
         return draw_crops(pixels, self.config.network.image_size, self.config.crops, rng)
-
-
-def make_image_loader(
-    dataset: ImageDataset, batches: Sequence[Sequence[int]], num_workers: int
-) -> DataLoader[ImageBatch]:
-    """Return an iterable of batches.
-
-    Args:
-        dataset: Of items.
-        batches: Numbers of the items of each batch, as `rank_batches` gives them.
-        num_workers: Processes that make batches; 0: this one makes them.
-    """
-    return DataLoader(
-        dataset,  # type: ignore[arg-type]  # items become batches by collate_fn
-        batch_sampler=[list(batch) for batch in batches],
-        num_workers=num_workers,
-        collate_fn=collate_images,
-        generator=torch.Generator(),
-    )

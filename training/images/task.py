@@ -7,14 +7,14 @@ import torch
 
 from training.command import settings_of, source_of_run
 from training.config import DataConfig
-from training.datasets.loader import rank_batches
+from training.datasets.loader import make_loader, rank_batches
 from training.datasets.open_scenes import open_scenes
 from training.datasets.patch_grid import PatchGrid
 from training.distributed import rank, world_size
 from training.image_encoders.small_vit import vit_settings
 from training.images.config import ImageTrainingConfig
 from training.images.crops import ImageBatch
-from training.images.dataset import ImageDataset, make_image_loader
+from training.images.dataset import ImageDataset
 from training.images.distillation import ImageDistillation
 from training.optimizer import make_optimizer
 from training.schedules import step_values
@@ -61,4 +61,4 @@ class ImageTask:
         data = self.config.data
         steps = range(first_step, self.run.num_steps)
         batches = rank_batches(data.batches(), steps, rank(), world_size())
-        return iter(make_image_loader(self._dataset, batches, data.num_workers))
+        return iter(make_loader(self._dataset, batches, data.num_workers))
