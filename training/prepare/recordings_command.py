@@ -20,6 +20,7 @@ def add_recordings_command(commands: Any) -> argparse.ArgumentParser:
     """Add the parser of the command to those of all, and return it."""
     parser: argparse.ArgumentParser = commands.add_parser(
         'bag',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         help="fuse the robot's recordings",
         description='Fuse recordings as the robot would and link the images to the cloud; each '
         'recording becomes one scene, named as the recording.',

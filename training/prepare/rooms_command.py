@@ -14,6 +14,7 @@ def add_rooms_command(commands: Any) -> argparse.ArgumentParser:
     """Add the parser of the command to those of all, and return it."""
     parser: argparse.ArgumentParser = commands.add_parser(
         'rooms',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         help='render synthetic rooms, with labels',
         description='Render synthetic rooms, fuse their noisy frames as the robot would, and '
         'label the cloud (ScanNet-20) by the exact surface.',

@@ -13,6 +13,7 @@ def add_video_command(commands: Any) -> argparse.ArgumentParser:
     """Add the parser of the command to those of all, and return it."""
     parser: argparse.ArgumentParser = commands.add_parser(
         'video',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         help='lift clips without depth',
         description='Lift clips without depth, folders of images, to points by a provider of '
         'point maps (see training/prepare/point_maps.py).',
