@@ -27,7 +27,7 @@ from concerto_ros.model import FeaturePyramid, PointBatch
 from training.objectives.cells import cell_of_points, view_cells
 from training.objectives.heads import PrototypeHead
 from training.objectives.joint import JointObjective
-from training.objectives.masking import cells_of, generator_of
+from training.objectives.masking import cells_of, order_generator
 from training.structures import StepValues, ViewBatch
 
 Pairs = tuple[Tensor, Tensor]
@@ -69,7 +69,7 @@ def published_total(
     student, teacher = objective.student, objective.teacher
     assert teacher is not None
     # So that the curves take the order that they have in ours.
-    torch.set_rng_state(generator_of(objective.config.run.seed, values.step).get_state())
+    torch.set_rng_state(order_generator(objective.config.run.seed, values.step).get_state())
     masked = backbones.student(points, mask)
     with torch.no_grad():
         full = backbones.teacher(batch.global_points, None)

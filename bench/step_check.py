@@ -24,7 +24,7 @@ from training.config import (
     ViewsConfig,
 )
 from training.objectives.joint import JointObjective
-from training.objectives.masking import draw_mask, generator_of, hide
+from training.objectives.masking import draw_mask, hide, mask_generator
 from training.objectives.teacher import start_teacher
 from training.schedules import step_values
 from training.structures import SceneSample, StepValues, ViewBatch
@@ -70,7 +70,7 @@ def both_totals(
     """Return the published loss and ours, of views that are masked in the same way."""
     points, config = batch.global_points, objective.config
     values = middle_of_training(config)
-    generators = [generator_of(config.run.seed, values.step, 0, view) for view in range(2)]
+    generators = [mask_generator(config.run.seed, values.step, 0, view) for view in range(2)]
     mask = draw_mask(points, values.mask_size, values.mask_ratio, generators)
     jitter, voxel_size = config.distillation.mask_jitter, config.data.voxel_size
     hidden = hide(points, mask, jitter, voxel_size, generators)

@@ -13,7 +13,7 @@ from training.config import TrainingConfig
 from training.objectives.cells import view_cells
 from training.objectives.cross_modal import cross_modal, encode, token_hits
 from training.objectives.heads import Branch
-from training.objectives.masking import draw_mask, generator_of, hide
+from training.objectives.masking import draw_mask, hide, mask_generator, order_generator
 from training.objectives.self_distillation import (
     DistilledViews,
     self_distillation,
@@ -24,7 +24,6 @@ from training.objectives.teacher import start_teacher, update_teacher
 from training.structures import LossTerms, StepValues, ViewBatch
 
 Order = list[list[int]]  # of the curves, for each stage
-_ORDER, _MASK = 1, 2  # streams of random numbers
 
 
 class JointObjective(nn.Module):
@@ -98,7 +97,7 @@ class JointObjective(nn.Module):
         Raises:
             ConfigError: Tokens are absent or of another image encoder.
         """
-        generator = generator_of(_ORDER, self.config.run.seed, values.step)
+        generator = order_generator(self.config.run.seed, values.step)
         orders = [draw_permutations(self.student.backbone.config, generator) for _ in range(3)]
         masked = self._pass_masked(batch, values, orders[0])
         losses: dict[str, Tensor] = {}
@@ -148,7 +147,7 @@ class JointObjective(nn.Module):
         points, run = batch.global_points, self.config.run
         views = range(len(points.offset) // len(batch.slots))
         generators = [
-            generator_of(_MASK, run.seed, values.step, slot, view)
+            mask_generator(run.seed, values.step, slot, view)
             for slot in batch.slots
             for view in views
         ]

@@ -17,6 +17,16 @@ def generator_of(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
+def order_generator(seed: int, step: int) -> torch.Generator:
+    """Return what draws the order of the curves in a step, alike on all ranks."""
+    return generator_of(1, seed, step)
+
+
+def mask_generator(seed: int, step: int, slot: int, view: int) -> torch.Generator:
+    """Return what hides parts of a view of the scene in a slot of a step."""
+    return generator_of(2, seed, step, slot, view)
+
+
 def hide(
     points: PointBatch,
     mask: Tensor,
