@@ -8,7 +8,7 @@ import torch
 
 from training.command import read_settings
 from training.compare import PROG, stages
-from training.compare_config import CompareConfig
+from training.comparison.config import CompareConfig
 from training.image_encoders.small_vit import SmallViT, VitConfig, save_vit
 from training.prepare.command import main as prepare
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from concerto_ros.errors import ConcertoError
 from training.command import read_settings
-from training.compare_config import CompareConfig
+from training.comparison.config import CompareConfig
 from training.comparison.jobs import Job, run_jobs
 from training.comparison.report import write_report
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from concerto_ros.errors import ConcertoError
 from training.command import read_settings
+from training.evaluation.config import ProbeConfig
 from training.evaluation.run_probe import run_probe
-from training.probe_config import ProbeConfig
 
 _PROG, _FAILED = 'training.probe', 2
 

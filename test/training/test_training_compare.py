@@ -8,7 +8,7 @@ import pytest
 from concerto_ros.config.tree import build
 from concerto_ros.errors import ConcertoError
 from training.compare import stages
-from training.compare_config import CompareConfig
+from training.comparison.config import CompareConfig
 from training.comparison.jobs import Job, run_jobs
 from training.comparison.report import ROWS, interval, write_report
 

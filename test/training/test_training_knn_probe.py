@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
+from training.evaluation.config import KnnSection
 from training.evaluation.features import DenseFeatures, SceneFeatures
 from training.evaluation.knn_probe import KnnClassifier
 from training.evaluation.training_rows import TrainingRows
-from training.probe_config import KnnSection
 
 # Directions at 0, 30, 90 and 180 degrees, of different lengths.
 MEMORY = [[2, 0], [math.cos(math.pi / 6), 0.5], [0, 5], [-1, 0]]

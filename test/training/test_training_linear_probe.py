@@ -7,6 +7,7 @@ from concerto_ros.semantics import ClassHead
 from training.datasets.labelled import LabelledScene
 from training.evaluation.backbone_features import BackboneFeatures, load_backbone
 from training.evaluation.class_lists import ClassList
+from training.evaluation.config import HeadOptimizerSection, LinearSection
 from training.evaluation.evaluate import HeadClassifier, evaluate
 from training.evaluation.head_optimizer import HeadOptimizer
 from training.evaluation.linear_probe import train_linear
@@ -14,7 +15,6 @@ from training.evaluation.raw_features import RawFeatures
 from training.evaluation.scene_augmentation import scene_variants
 from training.evaluation.training_rows import TrainingRows, collect_rows
 from training.evaluation.variants import VariantsClassifier
-from training.probe_config import HeadOptimizerSection, LinearSection
 from training.structures import Links
 
 CPU = torch.device('cpu')

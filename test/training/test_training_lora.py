@@ -13,8 +13,8 @@ from concerto_ros.model import (
     prepare_cloud,
     save_checkpoint,
 )
+from training.evaluation.config import LoraSection
 from training.evaluation.lora import add_lora, merge_lora
-from training.probe_config import LoraSection
 
 needs_peft = pytest.mark.skipif(
     importlib.util.find_spec('peft') is None,

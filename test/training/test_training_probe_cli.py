@@ -12,12 +12,12 @@ from concerto_ros.errors import ConfigError
 from concerto_ros.model import load_checkpoint
 from concerto_ros.semantics import ClassHead
 from training.evaluation.backbone_features import BackboneFeatures
+from training.evaluation.config import ProbeConfig
 from training.evaluation.evaluate import HeadClassifier, evaluate
 from training.evaluation.probe_scenes import ProbeScenes
 from training.evaluation.run_probe import run_probe
 from training.image_encoders import SmallViT, VitConfig, save_vit
 from training.probe import main
-from training.probe_config import ProbeConfig
 
 needs_peft = pytest.mark.skipif(
     importlib.util.find_spec('peft') is None,

@@ -6,6 +6,7 @@ from concerto_ros.model import BackboneConfig, PointTransformerV3
 from training.backbone_sizes import backbone_config
 from training.config import BackboneSection
 from training.datasets.labelled import LabelledScene
+from training.evaluation.config import HeadOptimizerSection, ProbeConfig, RunSection, TuningSection
 from training.evaluation.linear_probe import linear_layer
 from training.evaluation.scene_augmentation import augment_color, augment_scene
 from training.evaluation.scene_crops import SceneCrops, crop_batches, join_crops
@@ -15,7 +16,6 @@ from training.evaluation.segmentation_network import (
     with_decoder,
 )
 from training.evaluation.tune import tune
-from training.probe_config import HeadOptimizerSection, ProbeConfig, RunSection, TuningSection
 from training.structures import Links
 
 CPU = torch.device('cpu')

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from training.compare_config import CompareConfig
+from training.comparison.config import CompareConfig
 
 ROWS = {
     'raw': 'raw colour, normal, height',

@@ -11,11 +11,6 @@ from training.datasets.patch_grid import PatchGrid, SquareCrop
 from training.structures import Links
 
 
-def no_links() -> Links:
-    """Return those of a sample without images."""
-    return join_links([])
-
-
 def read_links(
     file: DataFile, image: int, grid: PatchGrid, crop: SquareCrop, num_points: int
 ) -> Links:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn, optim
 
 from concerto_ros.errors import ConcertoError
-from training.probe_config import HeadOptimizerSection
+from training.evaluation.config import HeadOptimizerSection
 from training.schedules import one_cycle
 
 _BETA1_HIGH, _BETA1_LOW, _BETA2 = 0.95, 0.85, 0.999

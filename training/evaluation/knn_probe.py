@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.datasets.labelled import LabelledScene
+from training.evaluation.config import KnnSection
 from training.evaluation.evaluate import VoxelScores
 from training.evaluation.features import FeatureSource
 from training.evaluation.training_rows import (
@@ -12,7 +13,6 @@ from training.evaluation.training_rows import (
     measure_scaling,
     no_scaling,
 )
-from training.probe_config import KnnSection
 
 _ROWS = 2048  # of voxels that are compared with the memory at once
 

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from concerto_ros.semantics import ClassHead
 from training.evaluation.class_lists import ClassList
+from training.evaluation.config import HeadOptimizerSection, LinearSection
 from training.evaluation.head_optimizer import HeadOptimizer
 from training.evaluation.lovasz import segmentation_loss
 from training.evaluation.training_rows import (
@@ -14,7 +15,6 @@ from training.evaluation.training_rows import (
     measure_scaling,
     no_scaling,
 )
-from training.probe_config import HeadOptimizerSection, LinearSection
 
 
 def train_linear(

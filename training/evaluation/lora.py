@@ -12,7 +12,7 @@ from torch import nn
 from concerto_ros.errors import BackendUnavailable
 from concerto_ros.model import PointTransformerV3
 from concerto_ros.torchvision_beside_cpu import declare_operators
-from training.probe_config import LoraSection
+from training.evaluation.config import LoraSection
 
 _TARGETS = r'enc\..*\.attn\.qkv'
 

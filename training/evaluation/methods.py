@@ -12,6 +12,7 @@ from concerto_ros.errors import ConfigError
 from concerto_ros.model import PointTransformerV3, save_checkpoint
 from training.evaluation.backbone_features import BackboneFeatures, load_backbone
 from training.evaluation.class_lists import ClassList
+from training.evaluation.config import ProbeConfig
 from training.evaluation.evaluate import Classifier, HeadClassifier
 from training.evaluation.features import FeatureSource
 from training.evaluation.knn_probe import KnnClassifier
@@ -22,7 +23,6 @@ from training.evaluation.segmentation_network import SegmentationNetwork, with_d
 from training.evaluation.sources import make_source
 from training.evaluation.training_rows import collect_rows, no_scaling
 from training.evaluation.tune import tune
-from training.probe_config import ProbeConfig
 
 HEAD_FILE, BACKBONE_FILE = 'head.safetensors', 'backbone.safetensors'
 

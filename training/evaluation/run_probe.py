@@ -13,12 +13,12 @@ from training.command import settings_of, source_of_run
 from training.distributed import choose_device
 from training.evaluation.backbone_features import RANDOM
 from training.evaluation.class_lists import class_list
+from training.evaluation.config import ProbeConfig
 from training.evaluation.evaluate import evaluate
 from training.evaluation.methods import Job, train_probe
 from training.evaluation.probe_scenes import ProbeScenes
 from training.evaluation.results import ProbeResult, files_hash, make_folder
 from training.evaluation.variants import VariantsClassifier
-from training.probe_config import ProbeConfig
 
 
 def run_probe(config: ProbeConfig) -> ProbeResult:

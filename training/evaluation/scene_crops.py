@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from concerto_ros.model import PointBatch, Recipe
 from training.datasets.labelled import LabelledScene
+from training.evaluation.config import TuningSection
 from training.evaluation.scene_augmentation import augment_scene
 from training.evaluation.voxels import scene_voxels, voxel_label
-from training.probe_config import TuningSection
 from training.views.crop import nearest
 
 _ORDER, _VIEW, _MIX = 20, 21, 22  # purposes of random numbers

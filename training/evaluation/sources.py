@@ -7,13 +7,13 @@ import torch
 from concerto_ros.errors import SourceError
 from training.datasets.patch_grid import PatchGrid
 from training.evaluation.backbone_features import BackboneFeatures, load_backbone
+from training.evaluation.config import ProbeConfig, SourceSection
 from training.evaluation.features import FeatureSource
 from training.evaluation.joined_features import JoinedSource
 from training.evaluation.lifted_features import LiftedFeatures
 from training.evaluation.probe_scenes import ProbeScenes
 from training.evaluation.raw_features import RawFeatures
 from training.image_encoders import ImageEncoder, TokenCache, fill_cache, make_image_encoder
-from training.probe_config import ProbeConfig, SourceSection
 
 _IMAGES = 8  # that are encoded at once
 Maker = Callable[[ProbeConfig, torch.device, Sequence[ProbeScenes]], FeatureSource]

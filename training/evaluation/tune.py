@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 from concerto_ros.model import precision
 from training.datasets.labelled import LabelledScene
+from training.evaluation.config import ProbeConfig
 from training.evaluation.head_optimizer import HeadOptimizer
 from training.evaluation.lovasz import segmentation_loss
 from training.evaluation.scene_crops import SceneCrops, crop_batches
 from training.evaluation.segmentation_network import SegmentationNetwork
-from training.probe_config import ProbeConfig
 
 
 def tune(
