@@ -20,7 +20,7 @@ GRID = PatchGrid(image_size=8, patch_size=2)  # 4 x 4 patches
 def write(tmp_path):
     """Return a function that writes a scene of grey images and gives the files of its samples."""
 
-    def write(images=(), size=(10, 7), segment=(0, 5, -1, -7), scene='a'):
+    def write(images=(), size=(10, 8), segment=(0, 5, -1, -7), scene='a'):
         with SceneWriter(tmp_path, 'train', scene) as writer:
             writer.write_cloud(COORD, COLOR, NORMAL, {'segment20': np.array(segment)})
             for index, rows in enumerate(images):
@@ -61,24 +61,24 @@ def test_the_cloud_is_read_with_unknown_normals_as_zero(write):
 
 
 def test_links_are_in_patches_of_the_middle_square(write):
-    # Of 10 x 7 pixels, the middle 4 x 4 are used: columns 3 to 6 and rows 1 to 4.
-    rows = [(3, 1, 0), (6, 4, 1), (2, 1, 2), (7, 1, 2), (5, 0, 3), (5, 5, 3)]
+    # Of 10 x 8 pixels, the middle 8 x 8 are used: columns 1 to 8; 2 x 2 are a patch.
+    rows = [(1, 0, 0), (8, 7, 1), (0, 1, 2), (9, 1, 2)]
     links = read(write([rows, [(5, 2, 3)]])).links
     assert links.point.tolist() == [0, 1, 3]
     assert links.image.tolist() == [0, 0, 1]
-    assert links.patch.tolist() == [[0.5, 0.5], [3.5, 3.5], [1.5, 2.5]]  # (row, column)
+    assert links.patch.tolist() == [[0.25, 0.25], [3.75, 3.75], [1.25, 2.25]]  # (row, column)
     assert (links.point.dtype, links.patch.dtype) == (np.int64, np.float32)
 
 
 def test_of_several_pixels_inside_the_crop_the_last_row_counts(write):
-    links = read(write([[(3, 1, 2), (4, 1, 2), (0, 0, 2), (4, 4, 1)]])).links
+    links = read(write([[(3, 1, 2), (4, 1, 2), (0, 0, 2), (4, 5, 1)]])).links
     assert links.point.tolist() == [2, 1]
-    assert links.patch.tolist() == [[0.5, 1.5], [3.5, 1.5]]
+    assert links.patch.tolist() == [[0.75, 1.75], [2.75, 1.75]]
 
 
 def test_fractions_of_pixels_stay_in_the_last_patch(write):
     files = write([[(3, 1, 0)]])
-    rows = np.array([[6.4999, 4.4999, 0.0], [2.5, 0.5, 1.0], [6.5, 2.0, 2.0], [2.49, 2.0, 3.0]])
+    rows = np.array([[8.4999, 7.4999, 0.0], [0.5, -0.5, 1.0], [8.5, 2.0, 2.0], [0.49, 2.0, 3.0]])
     np.save(files[0].correspondences[0], rows)
     links = read(files).links
     assert np.trunc(links.patch).tolist() == [[3, 3], [0, 0]]
@@ -105,8 +105,8 @@ def test_an_image_may_see_nothing(write, mark):
 
 def test_each_image_is_cut_by_its_own_size(write):
     files = write([[(0, 0, 0)], [(0, 0, 1)]])
-    picture = np.zeros((12, 9, 3), dtype=np.uint8)
-    picture[2:10, :8] = 200  # the middle 8 x 8 of 9 x 12
+    picture = np.zeros((12, 8, 3), dtype=np.uint8)
+    picture[2:10] = 200  # the middle 8 x 8 of 8 x 12
     Image.fromarray(picture).save(files[0].images[1], quality=100)
     sample = read(files)
     assert sample.images[1].min() > 190
@@ -126,7 +126,7 @@ def test_images_of_any_mode_become_rgb(write, mode):
 
 def test_large_jpegs_are_decoded_small_at_the_same_place(write):
     files = write([[(3, 1, 0)]])
-    y, x = np.mgrid[:161, :203]
+    y, x = np.mgrid[:160, :203]
     picture = np.stack([x, y, 0 * x], axis=2).astype(np.uint8)
     Image.fromarray(picture).save(files[0].images[0], quality=100, subsampling=0)
     # The middle 160 x 160 begin at (21, 0); each of the 8 x 8 pixels is the mean of 20 x 20.
@@ -155,7 +155,7 @@ def test_known_tokens_replace_images(write):
     sample = read(files, tokens=Tokens(np.ones((16, 5), dtype=np.float16)))
     assert sample.tokens.shape == (2, 16, 5)
     assert sample.images.shape == (0, 8, 8, 3)
-    assert sample.links.patch.tolist() == [[0.5, 0.5], [1.5, 2.5]]
+    assert sample.links.patch.tolist() == [[0.75, 1.25], [1.25, 2.25]]
 
 
 def test_tokens_that_are_not_known_stop_the_run_unless_the_image_is_damaged(write):
@@ -243,10 +243,11 @@ def test_the_image_size_is_a_multiple_of_the_patches():
 
 @pytest.mark.parametrize(
     ('size', 'crop'),
-    [((10, 7), (3, 1, 4)), ((8, 8), (0, 0, 8)), ((7, 12), (1, 4, 4)), ((3, 5), (0, 1, 3))],
+    [((10, 7), (1, 0, 7)), ((8, 8), (0, 0, 8)), ((7, 12), (0, 2, 7)), ((3, 5), (0, 1, 3))],
 )
-def test_crops_are_squares_of_whole_patches(size, crop):
+def test_crops_are_middle_squares_whatever_the_patches(size, crop):
     assert GRID.crop(*size) == crop
+    assert PatchGrid(image_size=8, patch_size=8).crop(*size) == crop
 
 
 def test_a_labelled_scene_has_all_images_of_its_samples(write):

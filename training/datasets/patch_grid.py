@@ -48,14 +48,13 @@ class PatchGrid:
         return self.image_size // self.patch_size
 
     def crop(self, width: int, height: int) -> SquareCrop:
-        """Return the largest middle square whose side is a multiple of the number of patches.
+        """Return the largest middle square, the same for all image encoders.
 
-        Of an image with fewer pixels than patches, the largest square.
-
-        Source: specification of Concerto, section 4.5, for each image by its own size.
+        The published loader (specification of Concerto, section 4.5) cuts it further to whole
+        pixels per patch, of all images by the size of the first. Here patches may hold parts of
+        pixels, so that training with and without images sees the same links.
         """
-        shorter = min(width, height)
-        side = shorter // self.num_patches * self.num_patches or shorter
+        side = min(width, height)
         return SquareCrop((width - side) // 2, (height - side) // 2, side)
 
     def patches(
