@@ -49,6 +49,7 @@ class Labeler:
 
     Attributes:
         notices: Sentences for people: what is loaded, or that nothing is.
+        voxel_size: Edge length of the voxels that the network was trained on [m]; None: unknown.
 
     Args:
         config: Which weights to load, and how to compute.
@@ -64,6 +65,7 @@ class Labeler:
 
     def __init__(self, config: SemanticsConfig, device: torch.device) -> None:
         self.notices: tuple[str, ...] = (NO_WEIGHTS,)
+        self.voxel_size: float | None = None
         self._device = device
         self._backbone: PointTransformerV3 | None = None
         self._head: ClassHead | None = None
@@ -182,6 +184,7 @@ class Labeler:
         use_backend(backbone, convolution)
         use_attention(backbone, attention)
         self._backbone = backbone.to(self._device)
+        self.voxel_size = report.voxel_size
         self.notices = (str(report), convolution.notice, attention.notice)
         if config.head:
             head = ClassHead.load(config.head)

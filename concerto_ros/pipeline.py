@@ -8,6 +8,8 @@ result = pipeline.search('blue chair')
 """
 
 import dataclasses
+import logging
+import math
 import time
 from dataclasses import dataclass
 
@@ -29,6 +31,7 @@ from concerto_ros.search.registry import ObjectRegistry
 from concerto_ros.structures import Labels, MapChanges, MapCloud, SearchResult
 
 Matrix = NDArray[np.float64]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +73,7 @@ class PerceptionPipeline:
         self._device = _device(config.map.device)
         self._labeler = Labeler(config.semantics, self._device)
         self.notices = self._labeler.notices
+        _compare_voxels(config.map.voxel_size, self._labeler.voxel_size)
         self._start(revision=0)
 
     def _start(self, revision: int) -> None:
@@ -235,6 +239,16 @@ def _moved(cloud: MapCloud, T: Matrix | None) -> MapCloud:
         coord=(cloud.coord @ R.T + t).astype(np.float32),
         normal=(cloud.normal @ R.T).astype(np.float32),
     )
+
+
+def _compare_voxels(voxel_size: float, trained: float | None) -> None:
+    """Warn if the network was trained on other voxels than it will see."""
+    if trained is not None and not math.isclose(voxel_size, trained):
+        _log.warning(
+            'map.voxel_size is %g m, but semantics.checkpoint was trained on voxels of %g m, so '
+            'labels will be worse than they could be: set map.voxel_size to %g',
+            voxel_size, trained, trained,
+        )  # fmt: skip
 
 
 def _device(name: str) -> torch.device:

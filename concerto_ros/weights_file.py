@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from concerto_ros.published_weights import PUBLISHED, find_weights
 _TORCH_SUFFIXES = ('.pth', '.pt')
 _SUFFIXES = (*_TORCH_SUFFIXES, '.safetensors')
 _FOLDER_FILES = ('config.json', 'model.safetensors')
+_ORIGIN = ('settings', 'source')
 # What torch.load and safe_open raise on files that are damaged or something else altogether.
 _DAMAGED = (
     SafetensorError,
@@ -38,7 +39,27 @@ _DAMAGED = (
 )
 
 
+class Weights(NamedTuple):
+    """What a file of weights holds.
+
+    Attributes:
+        config: As stored; empty if there is none.
+        tensors: By name. They may lie in the file, mapped into memory: copy what you keep.
+        origin: How they came about, as far as the file says: "settings" of the training by
+            dotted name, and "source", its versions and git hash.
+    """
+
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+    origin: dict[str, dict[str, Any]]
+
+
 def read_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read configuration and tensors; see `read_weights_file`."""
+    return read_weights_file(name_or_path)[:2]
+
+
+def read_weights_file(name_or_path: str | Path) -> Weights:
     """Read weights on the CPU; no code in the file is run.
 
     Args:
@@ -48,10 +69,6 @@ def read_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, Te
               that holds 'state_dict' among other things, or only a dict of tensors;
             - .safetensors with the configuration as JSON under "config" in its metadata;
             - folder of config.json and model.safetensors, as `save_pretrained` writes it.
-
-    Returns:
-        config: As stored; empty if there is none.
-        tensors: By name. They may lie in the file, mapped into memory: copy what you keep.
 
     Raises:
         CheckpointError: The file is missing, damaged or of another format.
@@ -75,9 +92,14 @@ def read_weights(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, Te
 
 
 def write_weights(
-    path: str | Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    path: str | Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    origin: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write what `read_weights` reads; the file appears complete or not at all.
+    """Write what `read_weights_file` reads; the file appears complete or not at all.
+
+    The origin stands beside the configuration, where other loaders of the format do not look.
 
     Raises:
         CheckpointError: The suffix is unknown, or the file cannot be written.
@@ -87,12 +109,14 @@ def write_weights(
         raise CheckpointError(f'{path}: weights must be a .pth or .safetensors file')
     # Copies: a view would drag its whole storage into the file.
     owned = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+    told = {name: dict(values) for name, values in {'config': config, **(origin or {})}.items()}
     unfinished = path.with_name(f'{path.name}.tmp')
     try:
         if path.suffix == '.safetensors':
-            save_file(owned, unfinished, metadata={'config': json.dumps(dict(config))})
+            metadata = {name: json.dumps(values) for name, values in told.items()}
+            save_file(owned, unfinished, metadata=metadata)
         else:
-            torch.save({'config': dict(config), 'state_dict': owned}, unfinished)
+            torch.save({**told, 'state_dict': owned}, unfinished)
         unfinished.chmod(0o666 & ~_umask())  # safetensors lets nobody else read
         os.replace(unfinished, path)
     except (OSError, RuntimeError, SafetensorError) as err:
@@ -129,9 +153,11 @@ def _numpy_numbers() -> AbstractContextManager[None]:
 
 def _read_safetensors(path: Path) -> Any:
     with safe_open(path, framework='pt') as file:
-        content: dict[str, Any] = dict(file.metadata() or {})
-        if 'config' in content:
-            content['config'] = json.loads(content['config'])
+        metadata: dict[str, str] = file.metadata() or {}
+        content: dict[str, Any] = {
+            name: json.loads(text) if name == 'config' or text.startswith('{') else text
+            for name, text in metadata.items()
+        }
         content['state_dict'] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return content
 
@@ -149,8 +175,8 @@ def _unreadable(path: Path, err: Exception) -> CheckpointError:
     return CheckpointError(f'{path}: cannot be read, so copy or download it again ({reason})')
 
 
-def _sections(path: Path, content: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return configuration and tensors of what was in a file."""
+def _sections(path: Path, content: Any) -> Weights:
+    """Return the parts of what was in a file."""
     content = content if isinstance(content, dict) else {type(content).__name__: None}
     tensors, config = content.get('state_dict', content), content.get('config', {})
     is_tensors = isinstance(tensors, dict) and all(
@@ -161,4 +187,5 @@ def _sections(path: Path, content: Any) -> tuple[dict[str, Any], dict[str, Tenso
         raise CheckpointError(
             f"{path}: expected a 'state_dict' of tensors, with their 'config', found {found}"
         )
-    return config, tensors
+    origin = {name: content[name] for name in _ORIGIN if isinstance(content.get(name), dict)}
+    return Weights(config, tensors, origin)

@@ -72,6 +72,14 @@ def test_a_state_of_training_is_told_with_what_it_implies(tmp_path, network, ins
     assert 'took module.student.backbone.*, left out 1 other tensors' in said['report']
 
 
+def test_where_weights_come_from_is_told(tmp_path, network, inspect):
+    origin = {'settings': {'data.voxel_size': 0.04}, 'source': {'git': 'abc', 'torch': '2.4'}}
+    save_checkpoint(network, tmp_path / 'a.safetensors', origin)
+    _, said, _ = inspect(tmp_path / 'a.safetensors')
+    assert said['trained by'] == 'git abc, torch 2.4'
+    assert said['report'].endswith('trained on voxels of 0.04 m')
+
+
 def test_a_head_is_told_by_its_classes(tmp_path, inspect):
     names = tuple(f'thing {i}' for i in range(50))
     head = ClassHead(

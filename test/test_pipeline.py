@@ -116,6 +116,21 @@ def test_overflow_in_half_precision_is_told(frames, weights, tmp_path):
     assert not pipeline.cloud().label.any()
 
 
+def test_voxels_of_another_size_than_in_training_are_warned_of(weights, tmp_path, caplog):
+    mapped([], {**weights, 'map.voxel_size': 0.05})  # of this network it is not known
+    assert not caplog.records
+    backbone, _ = load_checkpoint(weights['semantics.checkpoint'])
+    origin = {'settings': {'data.voxel_size': 0.04}}
+    save_checkpoint(backbone, tmp_path / 'backbone.pth', origin)
+    weights = {**weights, 'semantics.checkpoint': str(tmp_path / 'backbone.pth')}
+    mapped([], {**weights, 'map.voxel_size': 0.04})
+    assert not caplog.records
+    mapped([], {**weights, 'map.voxel_size': 0.05})
+    [record] = caplog.records
+    assert record.levelname == 'WARNING'
+    assert 'is 0.05 m, but semantics.checkpoint was trained on voxels of 0.04 m' in caplog.text
+
+
 def test_what_computes_is_chosen_by_name_or_said(weights):
     assert mapped([], weights).notices[1] == 'convolution by torch: as configured'
     notices = mapped([], {**weights, 'semantics.convolution': 'auto'}).notices

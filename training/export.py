@@ -11,36 +11,42 @@ from pathlib import Path
 
 from concerto_ros.errors import CheckpointError, ConcertoError
 from concerto_ros.model import CheckpointReport, load_checkpoint, save_checkpoint
-from concerto_ros.weights_file import read_weights, write_weights
 from training.checkpoint import LAST
 
 
 def export(source: Path, target: Path, network: str = 'student') -> CheckpointReport:
     """Write one backbone of a training checkpoint in the published format.
 
+    The settings and the origin of the training go with it, which the node reads the voxel size
+    from and other loaders of the format pass over.
+
     Args:
         source: A state of ours or its folder, a published training checkpoint, or any file of
             one backbone.
         target: .pth or .safetensors.
-        network: 'student' or 'teacher'; of a file that holds only one backbone, that one.
+        network: 'student' or 'teacher'; a file that holds only one backbone has a student.
 
     Raises:
-        CheckpointError: The source is damaged or holds no such network, or the target cannot be
-            written.
+        CheckpointError: The source is missing, damaged or holds no such network, or the target
+            cannot be written.
     """
-    source = source / LAST if source.is_dir() and (source / LAST).exists() else source
-    config, tensors = read_weights(source)
-    own = {name: t for name, t in tensors.items() if f'.{network}.' in f'.{name}'}
-    if not own and network == 'teacher':
-        raise CheckpointError(f'{source}: holds no teacher, found {sorted(tensors)[:5]}')
-    selected = target.with_name(f'.{network}_{target.name}')
-    write_weights(selected, config, own or tensors)
-    try:
-        model, report = load_checkpoint(selected)
-        save_checkpoint(model, target)
-    finally:
-        selected.unlink()
+    model, report = load_checkpoint(_state_of(source), network=network)
+    if network == 'teacher' and network not in report.prefix:
+        raise CheckpointError(f'{report.path}: holds no teacher, only one backbone')
+    save_checkpoint(model, target, report.origin)
     return report
+
+
+def _state_of(source: Path) -> Path:
+    """Return the state in the folder of a run; other sources unchanged."""
+    if (source / LAST).exists():
+        return source / LAST
+    if not source.is_dir() or (source / 'model.safetensors').exists():
+        return source
+    raise CheckpointError(
+        f'{source}: this folder holds no {LAST}, which a run writes after run.save_every steps: '
+        'name the run.output of a run, or a file of weights'
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConcertoError as err:
         print(f'export: {err}', file=sys.stderr)
         return 2
-    print(f'{args.output}: the {args.network}, {report.num_parameters / 1e6:.1f} M parameters')
+    print(f'{args.output}: the {args.network} of {report}')
     return 0
 
 

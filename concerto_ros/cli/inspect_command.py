@@ -88,6 +88,8 @@ def _backbone(path: Path, tensors: dict[str, 'Tensor']) -> Iterator[tuple[str, s
         yield 'implied', _config(asdict(model.config))
     yield 'parameters', f'{report.num_parameters:,}'
     yield 'features', f'{model.config.out_channels} channels of all stages together'
+    if 'source' in report.origin:
+        yield 'trained by', _list([f'{k} {v}' for k, v in report.origin['source'].items()])
     yield 'report', str(report)
 
 

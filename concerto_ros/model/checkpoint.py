@@ -1,8 +1,9 @@
 """Checkpoints of the backbone: the published format, and our own, which is the same."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ from concerto_ros.model.checkpoint_config import (
 from concerto_ros.model.config import BackboneConfig
 from concerto_ros.model.ptv3 import PointTransformerV3
 from concerto_ros.published_weights import LICENCE, PUBLISHED, download_weights, find_weights
-from concerto_ros.weights_file import read_weights, write_weights
+from concerto_ros.weights_file import read_weights_file, write_weights
+
+_VOXEL_SIZE = 'data.voxel_size'  # among the settings of a training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class CheckpointReport:
         missing_config: Keys that the file leaves to their published default.
         prefix: What the names of the network's tensors begin with in a state of training.
         left_out: Tensors beside the network.
+        origin: How the weights came about, as in `Weights`.
     """
 
     path: Path
@@ -44,6 +48,13 @@ class CheckpointReport:
     missing_config: tuple[str, ...] = ()
     prefix: str = ''
     left_out: tuple[str, ...] = ()
+    origin: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def voxel_size(self) -> float | None:
+        """Edge length of the voxels that the network was trained on [m]; None: not told."""
+        voxel_size: float | None = self.origin.get('settings', {}).get(_VOXEL_SIZE)
+        return voxel_size
 
     def __str__(self) -> str:
         parts = [f'{self.path.name}: {self.num_parameters / 1e6:.1f} M parameters']
@@ -58,20 +69,23 @@ class CheckpointReport:
             parts.append(f'took the published default for {", ".join(self.missing_config)}')
         if self.left_out:
             parts.append(f'took {self.prefix}*, left out {len(self.left_out)} other tensors')
+        if self.voxel_size:
+            parts.append(f'trained on voxels of {self.voxel_size:g} m')
         if self.licence:
             parts.append(self.licence)
         return '; '.join(parts)
 
 
 def load_checkpoint(
-    name_or_path: str | Path, *, download: bool = False
+    name_or_path: str | Path, *, download: bool = False, network: str = 'student'
 ) -> tuple[PointTransformerV3, CheckpointReport]:
     """Load a backbone for inference: in eval mode, on the CPU, without gradients.
 
     Args:
-        name_or_path: A published name such as 'base', or what `read_weights` takes: published
-            files, those of `save_checkpoint`, states of training (the student is taken).
+        name_or_path: A published name such as 'base', or what `read_weights_file` takes:
+            published files, those of `save_checkpoint`, states of training.
         download: Download a published name that is not on this machine.
+        network: Of several in a state of training, the one to take.
 
     Returns:
         model: Weights as in the file, float32.
@@ -84,8 +98,8 @@ def load_checkpoint(
     if download and name_or_path in PUBLISHED:
         download_weights(str(name_or_path))
     path = find_weights(name_or_path)
-    raw, tensors = read_weights(path)
-    prefix = backbone_prefix(path, tensors)
+    raw, tensors, origin = read_weights_file(path)
+    prefix = backbone_prefix(path, tensors, network)
     own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
     try:
         config = read_config(raw or imply_config(own))
@@ -101,36 +115,44 @@ def load_checkpoint(
         missing_config=missing_keys(raw, config) if raw else (),
         prefix=prefix,
         left_out=tuple(name for name in tensors if not name.startswith(prefix)),
+        origin=origin,
     )
     return model, report
 
 
-def save_checkpoint(model: PointTransformerV3, path: str | Path) -> None:
+def save_checkpoint(
+    model: PointTransformerV3,
+    path: str | Path,
+    origin: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
     """Save a backbone in the published format.
 
     Args:
         model: Any device and dtype.
         path: .pth or .safetensors; replaced if it exists.
+        origin: How it came about, as in `Weights`.
 
     Raises:
         CheckpointError: The suffix is unknown, or the file cannot be written.
     """
     config = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(model.config).items()}
-    write_weights(path, config, model.state_dict())
+    write_weights(path, config, model.state_dict(), origin)
 
 
-def backbone_prefix(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Return what stands before the published names; that of the student if there are several.
+def backbone_prefix(path: Path, tensors: Mapping[str, Tensor], network: str = 'student') -> str:
+    """Return what stands before the published names.
 
     Args:
         path: The file, for messages.
         tensors: All of it.
+        network: Which, if there are several.
 
     Raises:
-        CheckpointError: There is no backbone, or there are several and none is a student.
+        CheckpointError: There is no backbone, or there are several and none or more than one has
+            that name.
     """
     prefixes = [name.removesuffix(STEM) for name in tensors if name.endswith(STEM)]
-    prefixes = [p for p in prefixes if 'student' in p] or prefixes
+    prefixes = [p for p in prefixes if network in p] or prefixes
     if len(prefixes) == 1:
         return prefixes[0]
     if not prefixes:

@@ -120,6 +120,24 @@ def test_a_folder_of_save_pretrained_loads(tmp_path, published):
         load_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize('suffix', SUFFIXES)
+def test_the_origin_is_kept_beside_the_published_format(tmp_path, tiny_model, suffix):
+    origin = {'settings': {'data.voxel_size': 0.04}, 'source': {'git': 'abc'}}
+    path = tmp_path / f'a{suffix}'
+    save_checkpoint(tiny_model(), path, origin)
+    _, report = load_checkpoint(path)
+    assert (report.origin, report.voxel_size) == (origin, 0.04)
+    assert str(report).endswith('trained on voxels of 0.04 m')
+    assert not {'settings', 'source'} & read_weights(path)[0].keys()  # goes to a constructor
+
+
+def test_metadata_of_others_is_passed_over(tmp_path, published):
+    metadata = {'format': 'pt', 'source': 'a hub', 'config': json.dumps(published[0])}
+    save_file(published[1], tmp_path / 'a.safetensors', metadata=metadata)
+    _, report = load_checkpoint(tmp_path / 'a.safetensors')
+    assert (report.origin, report.voxel_size) == ({}, None)
+
+
 @pytest.mark.parametrize('prefix', ['module.student.backbone.', 'student.backbone.', 'module.'])
 def test_the_student_is_taken_out_of_a_state_of_training(tmp_path, published, prefix):
     config, tensors = published

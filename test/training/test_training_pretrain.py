@@ -172,6 +172,9 @@ def test_what_comes_out_is_what_the_node_loads(small_settings, tmp_path):
         export(tmp_path, tmp_path / file, network)
         model, report = load_checkpoint(tmp_path / file)
         assert (report.has_config, report.unknown_config, report.left_out) == (True, (), ())
+        assert report.voxel_size == small_settings['data.voxel_size']
+        assert report.origin['settings']['run.output'] == str(tmp_path)
+        assert 'git' in report.origin['source']
         prefix = f'{network}.backbone.'
         own = {k.removeprefix(prefix): t for k, t in trained.items() if k.startswith(prefix)}
         assert_equal(dict(sorted(model.state_dict().items())), dict(sorted(own.items())))
@@ -203,6 +206,11 @@ def test_published_training_checkpoints_are_imported(small_settings, tmp_path):
 def test_export_tells_what_is_missing(tmp_path, small_settings):
     with pytest.raises(CheckpointError, match='no such file'):
         export(tmp_path / 'none.pth', tmp_path / 'out.pth')
+    with pytest.raises(CheckpointError, match=f'{tmp_path}: this folder holds no last.pth'):
+        export(tmp_path, tmp_path / 'out.pth')
+    (tmp_path / 'damaged.pth').write_bytes(b'')
+    with pytest.raises(CheckpointError, match=f'^{tmp_path}/damaged.pth: cannot be read'):
+        export(tmp_path / 'damaged.pth', tmp_path / 'out.pth')
     train_here({**small_settings, 'run.num_steps': 1, 'run.output': str(tmp_path)})
     export(tmp_path, tmp_path / 'student.pth')
     with pytest.raises(CheckpointError, match='holds no teacher'):
