@@ -80,7 +80,7 @@ class JointTask:
         data = self.config.data
         steps = range(first_step, self.run.num_steps)
         batches = rank_batches(data, steps, rank(), world_size())
-        return iter(make_loader(self._dataset, batches, data.num_workers))
+        return make_loader(self._dataset, batches, data.num_workers)
 
     def _encoder(self, device: torch.device) -> ImageEncoder | None:
         cross_modal = self.config.cross_modal

@@ -1,5 +1,6 @@
 """Items and batches of views: functions of the seed and their number, whatever happens."""
 
+import multiprocessing
 import subprocess
 from dataclasses import fields, replace
 
@@ -174,7 +175,7 @@ def test_several_splits_are_joined(written):
 def test_workers_leave_signals_to_the_trainer(written):
     batches = iter(make_loader(dataset(written), rank_batches(CONFIG.data, range(20)), 1))
     next(batches)
-    (worker,) = batches._workers
+    (worker,) = multiprocessing.active_children()
     for signal in ('-TERM', '-INT'):  # as from a scheduler, or from a terminal
         subprocess.run(['kill', signal, str(worker.pid)], check=True)
     assert len(list(batches)) == 19
@@ -183,7 +184,7 @@ def test_workers_leave_signals_to_the_trainer(written):
 def test_a_worker_ends_when_its_parent_says_so(written):
     batches = iter(make_loader(dataset(written), rank_batches(CONFIG.data, range(20)), 1))
     next(batches)
-    (worker,) = batches._workers
+    (worker,) = multiprocessing.active_children()
     worker.terminate()
     worker.join(timeout=10)
     assert worker.exitcode == 0

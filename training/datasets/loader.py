@@ -3,19 +3,19 @@
 The processes are forked. They use no CUDA, so they may be started after it; they share the list
 of scenes with their parent instead of each holding a copy; and they are there at once, where
 others would import torch anew. Batches come in the order asked for, however many processes
-there are.
+there are, and what goes wrong in them is raised here as if it had gone wrong here.
 """
 
 import os
 import signal
 import threading
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from concerto_ros.errors import ConfigError
+from concerto_ros.errors import ConcertoError, ConfigError
 from training.config import DataConfig
 
 T = TypeVar('T')
@@ -65,27 +65,54 @@ def rank_batches(
 
 def make_loader(
     dataset: NumberedItems[T, B_co], batches: Sequence[Sequence[int]], num_workers: int
-) -> DataLoader[B_co]:
-    """Return an iterable of batches.
+) -> Iterator[B_co]:
+    """Yield batches.
 
     Args:
         dataset: Of items.
         batches: Numbers of the items of each batch, as `rank_batches` gives them.
         num_workers: Processes that make batches; 0: this one makes them.
+
+    Raises:
+        ConcertoError: What the data set raises.
     """
-    items: Any = dataset  # the loader's types know no collation to another type
     numbers: Any = batches
-    return _PreemptibleLoader(
-        items,
-        batch_sampler=numbers,
+    loader: Any = _PreemptibleLoader(
+        _Batches(dataset),
+        batch_size=None,  # an item of this data set is a batch
+        sampler=numbers,
         num_workers=num_workers,
-        collate_fn=dataset.collate,
+        collate_fn=_as_it_is,
         worker_init_fn=_leave_signals_to_parent,
         multiprocessing_context='fork' if num_workers else None,
         generator=torch.Generator(),  # else the loader draws from the global one
         # Then the weights are on a GPU, which reads pinned memory by itself.
         pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
     )
+    for batch in loader:
+        if isinstance(batch, ConcertoError):
+            raise batch
+        yield batch
+
+
+class _Batches(Dataset[Any], Generic[T, B_co]):
+    """A data set of batches; errors with a sentence of their own are returned instead.
+
+    A loader hands values from process to process as they are, but errors as long texts.
+    """
+
+    def __init__(self, dataset: NumberedItems[T, B_co]) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, numbers: Sequence[int]) -> B_co | ConcertoError:
+        try:
+            return self._dataset.collate([self._dataset[number] for number in numbers])
+        except ConcertoError as err:
+            return err
+
+
+def _as_it_is(batch: T) -> T:
+    return batch
 
 
 class _PreemptibleLoader(DataLoader[T]):

@@ -61,4 +61,4 @@ class ImageTask:
         data = self.config.data
         steps = range(first_step, self.run.num_steps)
         batches = rank_batches(data.batches(), steps, rank(), world_size())
-        return iter(make_loader(self._dataset, batches, data.num_workers))
+        return make_loader(self._dataset, batches, data.num_workers)
