@@ -21,7 +21,8 @@ from concerto_ros.config.tree import (
 )
 from concerto_ros.errors import ConcertoError, ConfigError
 from training.distributed import choose_device, process_group, rank
-from training.trainer import StopRequestedError, Task, Trainer
+from training.stopping import StopRequestedError, stop_at_once
+from training.trainer import Task, Trainer
 
 T = TypeVar('T')
 _FAILED, _STOPPED = 2, 143
@@ -44,14 +45,8 @@ def run_command(
     """
     try:
         config = read_settings(tree, argv, prog)
-        run: Any = getattr(config, 'run')  # noqa: B009 (T is any tree of settings)
-        device = choose_device(run.device)
-        with process_group(device):
-            _log_to_terminal()
-            trainer = Trainer(make_task(config, device), device)
-            if rank() == 0:
-                _write_settings(Path(run.output), config)
-            trainer.train()
+        with stop_at_once():
+            _train(config, make_task)
     except StopRequestedError as err:
         logging.getLogger(prog).warning('%s', err)
         return _STOPPED
@@ -59,6 +54,17 @@ def run_command(
         print(f'{prog}: {" ".join(str(err).split())}', file=sys.stderr)
         return _FAILED
     return 0
+
+
+def _train(config: T, make_task: Callable[[T, torch.device], Task]) -> None:
+    run: Any = getattr(config, 'run')  # noqa: B009 (T is any tree of settings)
+    device = choose_device(run.device)
+    with process_group(device):
+        _log_to_terminal()
+        trainer = Trainer(make_task(config, device), device)
+        if rank() == 0:
+            _write_settings(Path(run.output), config)
+        trainer.train()
 
 
 def read_settings(tree: type[T], argv: Sequence[str], prog: str) -> T:

@@ -4,12 +4,9 @@ data -> values -> terms -> backward -> clip -> step -> teacher -> log -> save
 """
 
 import logging
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, cast
 
 import torch
@@ -24,16 +21,13 @@ from training.config import RunConfig
 from training.distributed import all_reduce_sum, rank, wait_for_all, world_size
 from training.optimizer import apply_step_values
 from training.progress import Progress
+from training.stopping import StopRequestedError, stop_later
 from training.structures import LossTerms, StepValues
 
 _log = logging.getLogger(__name__)
 # Settings that may differ between the parts of one run without a word.
 _FREE = ('run.output', 'run.device', 'run.save_every', 'run.keep_every', 'run.log_every',
          'data.num_workers')  # fmt: skip
-
-
-class StopRequestedError(ConcertoError):
-    """A signal asked the run to stop; its state is saved and the same command goes on."""
 
 
 class Batch(Protocol):
@@ -135,7 +129,7 @@ class Trainer:
             return
         progress = Progress(self.folder, run, self.first_step)
         batches = self.task.batches(self.first_step)
-        with _stop_signals() as stop, progress:
+        with stop_later() as stop, progress:
             for step in range(self.first_step, run.num_steps):
                 values = self.task.values(step)
                 terms = self._gradients(progress.timed(batches), values, progress)
@@ -273,20 +267,3 @@ def _mean_terms(found: list[LossTerms]) -> dict[str, Tensor]:
 def _step_seed(seed: int, step: int) -> int:
     """Return the seed of the global random numbers of a step, different on each rank."""
     return ((seed * 1_000_003 + step) * 4099 + rank()) % 2**63
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn SIGTERM (pre-emption) and SIGINT (Ctrl-C) into an event while the context lasts."""
-    event = threading.Event()
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        _log.info('%s: stopping after this step', signal.Signals(number).name)
-        event.set()
-
-    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

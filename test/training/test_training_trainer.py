@@ -15,8 +15,9 @@ from training.checkpoint import LAST, load_state
 from training.config import DistillationConfig, OptimizerConfig, RunConfig
 from training.optimizer import make_optimizer
 from training.schedules import step_values
+from training.stopping import StopRequestedError
 from training.structures import LossTerms
-from training.trainer import StopRequestedError, Trainer
+from training.trainer import Trainer
 
 CPU = torch.device('cpu')
 
