@@ -17,7 +17,7 @@ SETTINGS = Path('config/training/compare_gpu.yaml')
 _TINY = {
     'compare': """
 jobs: {seeds: "0", parallel: 2, threads: 1}
-data: {train_rooms: 2, val_rooms: 1, test_rooms: 1}
+data: {train_rooms: 2, test_rooms: 1}
 points:
   config: FOLDER/points.yaml
   num_steps: 2

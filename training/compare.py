@@ -5,7 +5,7 @@ python -m training.compare config/training/compare_rooms.yaml
 Prepares synthetic rooms, takes an image encoder trained on ImageNet, pretrains the backbone
 jointly and on points alone with the same seeds, probes all of it on rooms whose furniture was
 never trained on, and writes the table. What is done stays done: the same command goes on where
-it stopped.
+it stopped, more seeds are added, and other changes want another folder.
 """
 
 import logging
@@ -15,23 +15,29 @@ from collections.abc import Sequence
 from concerto_ros.errors import ConcertoError
 from training.command import read_settings
 from training.comparison.config import CompareConfig
-from training.comparison.jobs import Job, run_jobs
+from training.comparison.jobs import Job, check_jobs, run_jobs
 from training.comparison.report import write_report
+from training.stopping import StopRequestedError
 
 PROG = 'training.compare'
+_FAILED, _STOPPED = 2, 143
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command; return its exit status."""
+    """Run the command and return the exit status.
+
+    0: the table is written. 2: an error, told in one sentence. 143: stopped by a signal.
+    """
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
     try:
         config = read_settings(CompareConfig, argv, PROG)
+        check_jobs([job for jobs in stages(config) for job in jobs], config.folder)
         for jobs in stages(config):
             run_jobs(jobs, config.jobs.parallel, config.jobs.threads)
         print(write_report(config))
-    except ConcertoError as err:
+    except (ConcertoError, OSError) as err:
         print(f'{PROG}: {" ".join(str(err).split())}', file=sys.stderr)
-        return 2
+        return _STOPPED if isinstance(err, StopRequestedError) else _FAILED
     return 0
 
 
@@ -47,27 +53,29 @@ def stages(config: CompareConfig) -> list[list[Job]]:
 
 def _rooms(config: CompareConfig) -> list[Job]:
     d = config.data
-    parts = (('train', 0, d.train_rooms, 'train'), ('val', d.val_seed, d.val_rooms, 'train'),
-             ('test', d.test_seed, d.test_rooms, 'test'))  # fmt: skip
+    parts = (('train', 0, d.train_rooms), ('test', d.test_seed, d.test_rooms))
     return [
         Job(
             name=f'rooms {split}',
             arguments=(
-                'training.prepare', 'rooms', '--seeds', f'{first}:{first + num}', '--families',
-                families, '--split', split, '-o', str(config.rooms), '--workers', '1',
+                'training.prepare', 'rooms', f'--seeds={first}:{first + num}',
+                f'--families={split}', f'--split={split}', f'--output={config.rooms}',
+                '--workers=1',
             ),
             done=config.rooms / 'splits' / f'{split}.json',
         )
-        for split, first, num, families in parts
+        for split, first, num in parts
     ]  # fmt: skip
 
 
 def _image_encoder(config: CompareConfig) -> Job:
     return Job(
         name='image encoder',
-        arguments=('training.image_encoders.imagenet_encoder', '-o', str(config.encoder_file)),
+        arguments=(
+            'training.image_encoders.imagenet_encoder', f'--output={config.encoder_file}',
+        ),
         done=config.encoder_file,
-    )
+    )  # fmt: skip
 
 
 def _pretrainings(config: CompareConfig, seed: int) -> list[Job]:

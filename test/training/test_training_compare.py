@@ -2,15 +2,20 @@
 
 import json
 import math
+import signal
 
 import pytest
 
 from concerto_ros.config.tree import build
-from concerto_ros.errors import ConcertoError
+from concerto_ros.errors import ConcertoError, ConfigError
+from training import compare
 from training.compare import stages
 from training.comparison.config import CompareConfig
-from training.comparison.jobs import Job, run_jobs
+from training.comparison.jobs import Job, check_jobs, run_jobs
 from training.comparison.report import ROWS, interval, write_report
+from training.made_by import has_record, write_made_by
+
+SETTINGS = 'config/training/compare_rooms.yaml'
 
 
 def config_of(folder, **values):
@@ -51,11 +56,22 @@ def test_both_pretrainings_differ_in_the_images_alone(tmp_path):
 
 
 def test_test_rooms_hold_furniture_that_training_never_saw(tmp_path):
-    train, val, test = (job.arguments for job in stages(config_of(tmp_path))[0])
-    families = [args[args.index('--families') + 1] for args in (train, val, test)]
-    seeds = [args[args.index('--seeds') + 1] for args in (train, val, test)]
-    assert families == ['train', 'train', 'test']
-    assert seeds == ['0:240', '1000:1024', '2000:2040']
+    train, test = (job.made_by() for job in stages(config_of(tmp_path))[0])
+    assert [rooms['--families'] for rooms in (train, test)] == ['train', 'test']
+    assert [rooms['--seeds'] for rooms in (train, test)] == ['0:240', '2000:2040']
+
+
+@pytest.mark.parametrize('seeds', ['0,1,0', '0, 00', '0,', 'a', '-1'])
+def test_seeds_are_different_numbers(tmp_path, seeds):
+    with pytest.raises(ConfigError, match=r'"jobs.seeds" must be different whole numbers'):
+        config_of(tmp_path, **{'jobs.seeds': seeds})
+
+
+def test_rooms_to_report_on_are_not_trained_on(tmp_path):
+    rooms = {'data.train_rooms': 100, 'data.test_seed': 100}
+    assert config_of(tmp_path, **rooms).data.test_seed == 100
+    with pytest.raises(ConfigError, match=r'"data.test_seed" 99 is among the 100 rooms'):
+        config_of(tmp_path, **{**rooms, 'data.test_seed': 99})
 
 
 def test_what_is_done_stays_done(tmp_path):
@@ -65,6 +81,89 @@ def test_what_is_done_stays_done(tmp_path):
         parallel=1, threads=1,
     )  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ['result']
+
+
+def help_job(folder, *arguments):
+    return Job(name='a', arguments=('json.tool', '-h', *arguments), done=folder / 'a.log')
+
+
+def test_the_same_command_goes_on_and_another_is_refused(tmp_path):
+    settings = tmp_path / 'some.yaml'
+    settings.write_text('optimizer: {lr: 0.1}\n')
+    job = help_job(tmp_path, str(settings), 'run.seed=1')
+    run_jobs([job], parallel=1, threads=1)
+    check_jobs([job], tmp_path)
+    with pytest.raises(ConfigError, match=r'of "a" run.seed was 1 and is now 2; choose another'):
+        check_jobs([help_job(tmp_path, str(settings), 'run.seed=2')], tmp_path)
+    settings.write_text('optimizer: {lr: 0.2, clip: 1.0}\n')
+    changes = 'optimizer.lr was 0.1 and is now 0.2, optimizer.clip was not there and is now 1.0;'
+    with pytest.raises(ConfigError, match=changes):
+        check_jobs([job], tmp_path)
+
+
+def test_the_command_refuses_other_settings_and_takes_more_seeds(tmp_path, capsys):
+    def run(*settings):
+        return compare.main([SETTINGS, f'jobs.output={tmp_path}', *settings])
+
+    scores = json.dumps({'miou_of_present': 0.5, 'macc_of_present': 0.7, 'allacc': 0.8})
+    for job in (job for jobs in stages(config_of(tmp_path)) for job in jobs):
+        job.done.parent.mkdir(parents=True, exist_ok=True)
+        job.done.write_text(scores)
+        write_made_by(job.record, job.made_by())
+    same = ('points.num_steps=1000', 'jobs.device=auto')
+    assert run(*same, 'jobs.seeds=1') == 0
+    assert run(*same, 'jobs.seeds=0,1') == 0
+    assert run(*same, 'jobs.seeds=0,1', 'points.image_size=224') == 2
+    assert 'of "joint 0" cross_modal.image_size was 448 and is now 224' in capsys.readouterr().err
+
+
+def test_what_nobody_knows_is_kept_and_told(tmp_path, caplog):
+    job = help_job(tmp_path)
+    job.done.write_text('made by an earlier version')
+    check_jobs([job], tmp_path)
+    assert 'a.log: kept as it is; nothing tells what made it' in caplog.text
+
+
+def test_a_failed_command_may_be_mended_by_another(tmp_path):
+    bad = Job(name='a', arguments=('json.tool', '--wrong'), done=tmp_path / 'a.txt')
+    with pytest.raises(ConcertoError, match='failed: a'):
+        run_jobs([bad], parallel=1, threads=1)
+    check_jobs([Job(name='a', arguments=('json.tool', '-h'), done=bad.done)], tmp_path)
+
+
+# A command that stops the one that started it, and lasts until it is stopped itself.
+POKE = """
+import os, pathlib, signal, sys
+
+def end(*_):
+    pathlib.Path(sys.argv[2]).write_text('ended')
+    sys.exit(3)
+
+signal.signal(signal.SIGTERM, end)
+os.kill(os.getppid(), int(sys.argv[1]))
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_what_runs(tmp_path, monkeypatch, capsys, number):
+    (tmp_path / 'poke.py').write_text(POKE)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path))
+    poke = Job(
+        name='poke', done=tmp_path / 'never',
+        arguments=('poke', str(int(number)), str(tmp_path / 'told')),
+    )  # fmt: skip
+    monkeypatch.setattr(compare, 'stages', lambda _: [[poke, help_job(tmp_path)]])
+    before = signal.getsignal(number)
+    assert compare.main([SETTINGS, f'jobs.output={tmp_path}', 'jobs.parallel=1']) == 143
+    assert signal.getsignal(number) is before
+    assert (tmp_path / 'told').read_text() == 'ended'
+    assert not (tmp_path / 'a.log').exists()
+    assert capsys.readouterr().err == (
+        'training.compare: stopped by a signal; the same command goes on from there\n'
+    )
+    assert has_record(poke.record)  # for it is half done by this command
 
 
 def test_what_fails_is_named_after_the_others_ran(tmp_path):

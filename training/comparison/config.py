@@ -18,16 +18,34 @@ class JobsSection:
     threads: int = param(1, 'Threads of each on a CPU.', ge=1)
     device: str = param('auto', 'auto, cpu, or cuda.')
 
+    def __post_init__(self) -> None:
+        parts = [part.strip() for part in self.seeds.split(',')]
+        if not all(part.isdecimal() for part in parts) or len(set(self.numbers)) < len(parts):
+            raise ConfigError(
+                f'"jobs.seeds" must be different whole numbers by commas, such as 0,1,2; '
+                f'got "{self.seeds}"'
+            )
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The seeds."""
+        return tuple(int(part) for part in self.seeds.split(','))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoomsSection:
     """The synthetic rooms; those for testing hold furniture that training never saw."""
 
     train_rooms: int = param(240, 'Rooms to train on, from seed 0 on.', ge=1)
-    val_rooms: int = param(24, 'Rooms to choose settings on.', ge=1)
     test_rooms: int = param(40, 'Rooms to report on.', ge=1)
-    val_seed: int = param(1000, 'First seed of validation.', ge=0)
-    test_seed: int = param(2000, 'First seed of testing.', ge=0)
+    test_seed: int = param(2000, 'First seed of these.', ge=0)
+
+    def __post_init__(self) -> None:
+        if self.test_seed < self.train_rooms:
+            raise ConfigError(
+                f'"data.test_seed" {self.test_seed} is among the {self.train_rooms} rooms of '
+                '"data.train_rooms"; choose a higher one'
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +96,8 @@ class CompareConfig:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of pretrainings and probes.
-
-        Raises:
-            ConfigError: They are no whole numbers.
-        """
-        try:
-            return tuple(int(seed) for seed in self.jobs.seeds.split(','))
-        except ValueError as err:
-            raise ConfigError(
-                f'"jobs.seeds" must be whole numbers by commas, such as 0,1,2; '
-                f'got "{self.jobs.seeds}"'
-            ) from err
+        """Of pretrainings and probes."""
+        return self.jobs.numbers
 
     def split(self, name: str) -> str:
         """Return the list of samples of a part of the rooms."""
