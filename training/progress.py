@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +40,7 @@ class Progress:
             self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
         self._points = 0
         self._waited = 0.0
-        self.num_skipped = 0
+        self._skipped: Counter[str] = Counter()
 
     def __enter__(self) -> 'Progress':
         return self
@@ -50,8 +51,11 @@ class Progress:
     ) -> None:  # fmt: skip
         if self._writer:
             self._writer.close()
-        if self.num_skipped:
-            _log.warning('%d times a scene could not be read (named above)', self.num_skipped)
+        if self._skipped:
+            _log.warning(
+                'scenes or images that cannot be read (named above): %d; visits skipped: %d',
+                len(self._skipped), self._skipped.total(),
+            )  # fmt: skip
 
     def timed(self, items: Iterator[T]) -> Iterator[T]:
         """Yield the items; the time to get each of them counts as waiting for data."""
@@ -62,11 +66,12 @@ class Progress:
             yield item
 
     def batch_read(self, batch: Any) -> None:
-        """Count the points of a batch and name the scenes it had to do without."""
+        """Count the points of a batch; name the scenes it had to do without, each once."""
         self._points += batch.num_points
         for sentence in batch.skipped:
-            self.num_skipped += 1
-            _log.warning('skipped: %s', sentence)
+            if sentence not in self._skipped:
+                _log.warning('skipped: %s', sentence)
+            self._skipped[sentence] += 1
 
     def step_done(self, step: int, values: StepValues, terms: dict[str, Tensor]) -> None:
         """Tell of a step if it is time to."""

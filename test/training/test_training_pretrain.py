@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ import torch
 
 from concerto_ros.config.tree import build
 from concerto_ros.errors import CheckpointError, ConfigError
-from concerto_ros.model import PointBatch, load_checkpoint
+from concerto_ros.model import PointBatch, PointTransformerV3, load_checkpoint, save_checkpoint
+from training.backbone_sizes import backbone_config
 from training.checkpoint import LAST, load_state
 from training.command import run_command
 from training.config import TrainingConfig
+from training.evaluation.segmentation_network import with_decoder
 from training.export import export
 from training.image_encoders import SmallViT, VitConfig, save_vit
 from training.joint_task import JointTask
@@ -163,7 +166,7 @@ def test_a_corrupt_scene_is_skipped_and_counted(small_settings, tiny_split, tmp_
                 'run.output': str(tmp_path / 'run')})  # fmt: skip
     assert 'skipped:' in caplog.text
     assert str(damaged) in caplog.text
-    assert '1 times a scene could not be read' in caplog.text
+    assert 'cannot be read (named above): 1; visits skipped: 1' in caplog.text
 
 
 def test_what_comes_out_is_what_the_node_loads(small_settings, tmp_path):
@@ -228,8 +231,28 @@ def test_training_starts_from_given_weights(small_settings, tmp_path):
     assert torch.equal(state[f'student.{name}'], trained[f'student.{name}'])
     assert torch.equal(state[f'teacher.{name}'], trained[f'student.{name}'])
     other = {**changed, 'backbone.channels': '16,16,16', 'backbone.heads': '1,1,1'}
-    with pytest.raises(CheckpointError, match='of another shape than the backbone'):
+    with pytest.raises(
+        CheckpointError,
+        match=r'of another shape than the backbone of the settings \(\d+ tensors differ, such as '
+        r'enc.enc2.down.proj.weight: \(16, 16\) expected, \(32, 16\) found\)',
+    ):
         JointTask(build(TrainingConfig, other), CPU)
+
+
+def test_training_starts_from_weights_with_a_decoder_or_without_a_mask_token(
+    small_settings, tmp_path, caplog
+):
+    caplog.set_level('INFO')
+    first = backbone_config(build(TrainingConfig, small_settings).backbone)
+    encoder = PointTransformerV3(replace(first, mask_token=False))
+    save_checkpoint(with_decoder(encoder, 1, seed=0), tmp_path / 'first.pth')
+    changed = {**small_settings, 'backbone.initial': str(tmp_path / 'first.pth')}
+    objective = JointTask(build(TrainingConfig, changed), CPU).objective
+    for branch in (objective.student, objective.teacher):
+        own = branch.backbone.state_dict()
+        assert not own.pop('embedding.mask_token').any()
+        assert_equal(dict(sorted(own.items())), dict(sorted(encoder.state_dict().items())))
+    assert 'holds no mask token: it starts anew' in caplog.text
 
 
 def test_a_cache_of_plain_images_and_changed_images_do_not_mix(joint_settings):

@@ -158,6 +158,22 @@ def test_kept_states_stay(tmp_path):
     assert load_state(tmp_path / 'step_00000004.pth').step == 4
 
 
+def test_what_is_broken_is_told_once_and_its_visits_are_counted(tmp_path, caplog):
+    task = PullTask(tmp_path)
+    broken = [('a is broken',), (), ('b is broken', 'a is broken'), ('a is broken',)]
+    batches = task.batches
+    task.batches = lambda first_step: (
+        dataclasses.replace(batch, skipped=skipped)
+        for batch, skipped in zip(batches(first_step), [*broken, *broken], strict=True)
+    )
+    train(task)
+    assert [record.getMessage() for record in caplog.records] == [
+        'skipped: a is broken',
+        'skipped: b is broken',
+        'scenes or images that cannot be read (named above): 2; visits skipped: 8',
+    ]
+
+
 def test_a_damaged_state_is_named(tmp_path):
     train(PullTask(tmp_path, num_steps=2))
     path = tmp_path / LAST
