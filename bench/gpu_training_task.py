@@ -11,7 +11,7 @@ from bench.stages import Stages
 from concerto_ros.model import precision
 from concerto_ros.torchvision_beside_cpu import declare_operators
 from training.config import CrossModalConfig, TrainingConfig
-from training.image_encoders import ImageEncoder
+from training.image_encoders import ImageEncoder, PixelStatistics
 from training.image_encoders.timm_encoder import trunk_encoder
 from training.joint_task import JointTask
 from training.objectives.cross_modal import encode
@@ -57,7 +57,7 @@ def random_image_encoder(config: CrossModalConfig, shape: dict[str, Any]) -> Ima
         name, pretrained=False, img_size=config.image_size, num_classes=0, **shape
     )
     settings = network.pretrained_cfg
-    return trunk_encoder(name, network, mean=settings['mean'], std=settings['std'])
+    return trunk_encoder(name, network, PixelStatistics(settings['mean'], settings['std']))
 
 
 def run_steps(

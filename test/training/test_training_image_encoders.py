@@ -11,6 +11,7 @@ from concerto_ros.torchvision_beside_cpu import declare_operators
 from concerto_ros.weights_file import write_weights
 from training.image_encoders import (
     ImageEncoder,
+    PixelStatistics,
     SmallViT,
     VitConfig,
     make_image_encoder,
@@ -26,14 +27,18 @@ huggingface_hub = pytest.importorskip('huggingface_hub')
 
 TIMM = 'vit_small_patch14_reg4_dinov2'
 SIZE = {'img_size': 28, 'num_classes': 0}
+PIXELS = PixelStatistics(mean=(0.5, 0.25, 0.0), std=(0.5, 1.0, 2.0))
 SMALL = {'embed_dim': 16, 'depth': 1, 'num_heads': 2}
 
 
 def plain(**values):
     """Return an encoder whose tokens are the mean colours of 2 x 2 pixels."""
     pool = nn.AvgPool2d(2)
-    given = {'mean': (0.5, 0.25, 0.0), 'std': (0.5, 1.0, 2.0), **values}
-    return ImageEncoder('plain', pool, lambda x: pool(x).flatten(2).mT, 2, 3, **given)
+    given = {'name': 'plain', 'architecture': 'mean', 'pixels': PIXELS, **values}
+    return ImageEncoder(
+        network=pool, read_tokens=lambda x: pool(x).flatten(2).mT, patch_size=2, num_channels=3,
+        **given,
+    )  # fmt: skip
 
 
 def test_pixels_are_normalised_inside_and_tokens_go_row_by_row():
@@ -69,10 +74,25 @@ def test_sizes_must_be_whole_patches():
         plain()(torch.zeros(1, 3, 5, 5))
 
 
-def test_the_fingerprint_tells_weights_apart():
-    assert plain().fingerprint() == plain().fingerprint()
-    assert plain().fingerprint() != plain(mean=(0.5, 0.25, 0.1)).fingerprint()
+def test_the_fingerprint_tells_weights_and_architectures_apart():
+    assert plain().fingerprint() == plain(name='as a file elsewhere').fingerprint()
+    other_pixels = PIXELS._replace(mean=(0.5, 0.25, 0.1))
+    assert plain().fingerprint() != plain(pixels=other_pixels).fingerprint()
+    assert plain().fingerprint() != plain(architecture='median').fingerprint()
     assert len(plain().fingerprint()) == 16
+
+
+def test_every_weight_counts_in_the_fingerprint(tmp_path):
+    def fingerprint_of(name):
+        save_vit(vit, tmp_path / f'{name}.safetensors')
+        return make_image_encoder(f'vit:{tmp_path}/{name}.safetensors', 16).fingerprint()
+
+    vit = SmallViT(VitConfig(image_size=16, patch_size=8, channels=64, depth=1, heads=2))
+    before = fingerprint_of('a')
+    assert fingerprint_of('b') == before
+    with torch.no_grad():
+        vit.blocks[0].mlp[0].weight[3, 3] += 1
+    assert fingerprint_of('a') != before
 
 
 def test_our_own_transformer_takes_pixels_as_they_are(tmp_path):
@@ -97,7 +117,7 @@ def test_other_names_are_refused(name):
 @pytest.mark.parametrize('pool', ['token', 'avg'])
 def test_tokens_of_timm_are_those_after_the_last_norm_without_prefix(pool):
     network = timm.create_model(TIMM, global_pool=pool, **SIZE, **SMALL).eval()
-    encoder = trunk_encoder('x', network, mean=(0.5,) * 3, std=(1.0,) * 3)
+    encoder = trunk_encoder('x', network, PIXELS)
     tokens = encoder(torch.rand(2, 3, 28, 28))
     assert tokens.shape == (2, 4, 16)  # without one class token and four registers
     torch.testing.assert_close(tokens.mean(-1), torch.zeros(2, 4), rtol=0, atol=1e-5)
@@ -158,7 +178,7 @@ def test_unknown_models_and_those_without_places_are_named():
     with pytest.raises(ConfigError, match=r'timm has no model "vit_smal.*near are vit_small'):
         make_image_encoder('timm:vit_smal_patch14_dinov2.lvd142m', 224)
     with pytest.raises(ConfigError, match='makes neither one token per square patch nor maps'):
-        trunk_encoder('x', nn.Linear(1, 1), mean=(0.5,) * 3, std=(1.0,) * 3)
+        trunk_encoder('x', nn.Linear(1, 1), PIXELS)
 
 
 def test_without_a_hub_the_cure_is_one_sentence(tmp_path, monkeypatch):

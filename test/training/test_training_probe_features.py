@@ -14,7 +14,7 @@ from training.evaluation.lifted_features import LiftedFeatures, fill_unseen
 from training.evaluation.raw_features import RawFeatures
 from training.evaluation.training_rows import collect_rows, measure_scaling
 from training.evaluation.voxels import voxel_label
-from training.image_encoders import ImageEncoder
+from training.image_encoders import ImageEncoder, PixelStatistics
 from training.structures import Links
 
 CPU = torch.device('cpu')
@@ -56,8 +56,9 @@ def brightness_encoder():
         return torch.stack([gray, torch.ones_like(gray)], dim=2)
 
     return ImageEncoder(
-        'gray', torch.nn.Identity(), read, 2, 2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
-    )
+        'gray', torch.nn.Identity(), read, 2, 2,
+        architecture='gray', pixels=PixelStatistics((0.0,) * 3, (1.0,) * 3),
+    )  # fmt: skip
 
 
 def test_the_most_frequent_class_names_a_voxel():

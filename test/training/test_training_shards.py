@@ -15,6 +15,7 @@ from training.datasets.patch_grid import PatchGrid
 from training.datasets.samples import SceneDataset
 from training.datasets.shard_writer import main, write_shards
 from training.datasets.shards import read_shards
+from training.image_encoders.file_digests import FileDigests
 
 GRID = PatchGrid(image_size=8, patch_size=4)
 
@@ -54,6 +55,17 @@ def test_shards_give_the_samples_of_the_files(split, tmp_path, scenes_per_shard)
     data = DataConfig(splits=f'{out}-*.tar', max_images=3)
     assert_same_samples(files, open_scenes(data, GRID))
     assert len(list(out.parent.glob('*.tar'))) == -(-3 // scenes_per_shard)
+
+
+def test_an_image_in_a_shard_is_known_by_its_bytes_too(split, tmp_path):
+    write_shards(split, tmp_path / 'rooms', 2)
+    digests = FileDigests(tmp_path / 'digests')
+    packed, files = read_shards(f'{tmp_path}/rooms-*.tar'), read_split(split)
+    found = [[digests.of(file) for file in samples[0].images] for samples in (packed, files)]
+    assert found[0] == found[1]
+    (tmp_path / 'rooms-000000.tar').unlink()
+    with pytest.raises(SourceError, match=r'rooms-000000\.tar/.* cannot be read'):
+        digests.of(packed[0].images[0])
 
 
 def test_the_library_reads_them_too(split, tmp_path):

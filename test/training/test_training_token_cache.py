@@ -1,6 +1,8 @@
 """TokenCache: what is put comes back, for the same image, encoder and size only."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +12,39 @@ from PIL import Image
 from torch import nn
 
 from concerto_ros.errors import ConfigError, SourceError
-from training.image_encoders import ImageEncoder, TokenCache, fill_cache
+from training.image_encoders import ImageEncoder, PixelStatistics, TokenCache, fill_cache
 
 
-def make_encoder(scale=1.0, name='vit:folder/mean.pth'):
+def make_encoder(scale=1.0, name='vit:folder/mean.pth', architecture='mean'):
     pool = nn.AvgPool2d(4)
     return ImageEncoder(
-        name, pool, lambda x: pool(x).flatten(2).mT, 4, 3, mean=(0.0,) * 3, std=(scale,) * 3
-    )
+        name, pool, lambda x: pool(x).flatten(2).mT, 4, 3,
+        architecture=architecture, pixels=PixelStatistics((0.0,) * 3, (scale,) * 3),
+    )  # fmt: skip
+
+
+class Watched:
+    """A file that counts how often it is opened."""
+
+    def __init__(self, path):
+        self.path, self.opened = path, 0
+
+    def open(self, mode):
+        self.opened += 1
+        return self.path.open(mode)
+
+    def stat(self):
+        return self.path.stat()
+
+    def __str__(self):
+        return str(self.path)
+
+
+@pytest.fixture
+def a_while_later(monkeypatch):
+    """Let all files be some seconds old."""
+    later = time.time_ns() + 10**10
+    monkeypatch.setattr(time, 'time_ns', lambda: later)
 
 
 def write_image(path, seed=0, size=(16, 8)):
@@ -54,13 +81,71 @@ def test_an_image_is_known_by_its_bytes(tmp_path):
     assert cache.get(moved) is None
 
 
-def test_other_weights_names_and_sizes_have_their_own_tokens(tmp_path):
+def test_other_weights_architectures_and_sizes_have_their_own_tokens(tmp_path):
     file = write_image(tmp_path / 'a.png')
     TokenCache(tmp_path, make_encoder(), 8).put(file, TOKENS)
     assert TokenCache(tmp_path, make_encoder(), 8).get(file) is not None
     assert TokenCache(tmp_path, make_encoder(), 16).get(file) is None
     assert TokenCache(tmp_path, make_encoder(scale=2.0), 8).get(file) is None
-    assert TokenCache(tmp_path, make_encoder(name='vit:other/mean.pth'), 8).get(file) is None
+    assert TokenCache(tmp_path, make_encoder(architecture='median'), 8).get(file) is None
+
+
+def test_weights_may_move(tmp_path):
+    file = write_image(tmp_path / 'a.png')
+    TokenCache(tmp_path, make_encoder(), 8).put(file, TOKENS)
+    assert TokenCache(tmp_path, make_encoder(name='vit:other/best.pth'), 8).get(file) is not None
+
+
+def test_the_umask_says_who_may_read(tmp_path, a_while_later):
+    cache = TokenCache(tmp_path / 'cache', make_encoder(), 8)
+    file = write_image(tmp_path / 'a.png')
+    before = os.umask(0o027)
+    try:
+        cache.put(file, TOKENS)
+    finally:
+        os.umask(before)
+    found = [path for path in (tmp_path / 'cache').rglob('*') if path.is_file()]
+    assert [path.stat().st_mode & 0o777 for path in found] == [0o640, 0o640]
+
+
+def test_images_that_did_not_change_are_not_read_again(tmp_path, a_while_later):
+    encoder = make_encoder()
+    files = [Watched(write_image(tmp_path / f'{i}.png', seed=i)) for i in range(3)]
+    fill_cache(TokenCache(tmp_path / 'cache', encoder, 8), files, encoder, 8, batch_size=2)
+    opened = [file.opened for file in files]
+    cache = TokenCache(tmp_path / 'cache', encoder, 8)
+    assert fill_cache(cache, files, encoder, 8, batch_size=2) == []
+    assert all(cache.get(file) is not None for file in files)
+    assert [file.opened for file in files] == opened
+
+
+def test_an_image_that_changed_is_noticed_though_a_tool_set_its_time_back(tmp_path, a_while_later):
+    cache = TokenCache(tmp_path / 'cache', make_encoder(), 8)
+    file = write_image(tmp_path / 'a.png')
+    cache.put(file, TOKENS)
+    assert cache.get(file) is not None
+    before, content = file.stat(), write_image(tmp_path / 'b.png', seed=1).read_bytes()
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # times have some milliseconds
+        file.write_bytes(content)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    assert cache.get(file) is None
+
+
+def test_images_of_right_now_are_read_again(tmp_path):
+    cache = TokenCache(tmp_path / 'cache', make_encoder(), 8)
+    file = Watched(write_image(tmp_path / 'a.png'))
+    assert [cache.get(file), cache.get(file)] == [None, None]
+    assert file.opened == 2
+
+
+def test_a_damaged_digest_is_made_anew(tmp_path, a_while_later):
+    cache = TokenCache(tmp_path / 'cache', make_encoder(), 8)
+    file = write_image(tmp_path / 'a.png')
+    cache.put(file, TOKENS)
+    [digest] = [path for path in (tmp_path / 'cache' / 'digests').rglob('*') if path.is_file()]
+    digest.write_bytes(bytes(32))
+    assert cache.get(file) is not None
 
 
 def test_damaged_tokens_are_made_anew(tmp_path):
@@ -114,9 +199,10 @@ def test_broken_images_are_told_and_the_others_are_filled(tmp_path):
     assert cache.get(good).shape == (4, 3)
 
 
-def test_an_absent_image_and_a_folder_that_cannot_be_written_are_named(tmp_path):
+def test_an_absent_image_and_a_folder_that_cannot_be_written_are_named(tmp_path, a_while_later):
     file = write_image(tmp_path / 'a.png')
     cache = TokenCache(file / 'no_folder', make_encoder(), 8)
+    assert cache.get(file) is None  # to read, nothing need be written
     with pytest.raises(ConfigError, match=r'"cross_modal\.token_cache" .*no_folder.*choose'):
         cache.put(file, TOKENS)
     with pytest.raises(SourceError, match=r'absent\.png cannot be read'):

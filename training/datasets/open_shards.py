@@ -1,6 +1,5 @@
 """Opens tar shards for access by name, where they lie or copied to a local folder."""
 
-import os
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from wids.wids_dl import download_file
 from wids.wids_mmtar import MMIndexedTar
 
 from concerto_ros.errors import SourceError
+from training.datasets.whole_file import written_whole
 
 _MOST_OPEN = 64  # shards mapped into memory at once, per process
 
@@ -58,15 +58,11 @@ def fetch(address: str, cache: str) -> Path:
         return Path(address)
     local = Path(cache) / f'{sha256(address.encode()).hexdigest()[:16]}-{Path(address).name}'
     if not local.exists():
-        unfinished = local.with_name(f'{local.name}.{os.getpid()}')
         try:
-            local.parent.mkdir(parents=True, exist_ok=True)
-            download_file(address, str(unfinished))
-            os.replace(unfinished, local)
+            with written_whole(local) as unfinished:
+                download_file(address, str(unfinished))
         except (OSError, AssertionError, ValueError) as err:  # AssertionError: a command failed
             raise SourceError(f'{address} cannot be copied to {cache} ({err})') from err
-        finally:
-            unfinished.unlink(missing_ok=True)
     return local
 
 

@@ -1,5 +1,6 @@
 """What a sample is read from, be it files in folders or members of a shard."""
 
+import os
 from collections.abc import Sequence
 from typing import IO, Literal, Protocol
 
@@ -20,6 +21,10 @@ class DataFile(Protocol):
 
     def is_file(self) -> bool:
         """Tell whether it is there."""
+        ...
+
+    def stat(self) -> os.stat_result:
+        """Return size and times, of itself or of what holds it: others mean other bytes."""
         ...
 
 

@@ -9,6 +9,7 @@ Source: the WebDataset format and its indexed variant (wids), whose reader is us
 
 import io
 import json
+import os
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
@@ -49,6 +50,15 @@ class ShardFile:
     def is_file(self) -> bool:
         """Tell whether the shard has it."""
         return self.shard.has(self.member)
+
+    def stat(self) -> os.stat_result:
+        """Return size and times of the shard.
+
+        Raises:
+            SourceError: The shard cannot be copied.
+            FileNotFoundError: The shard is missing.
+        """
+        return fetch(self.shard.address, self.shard.cache).stat()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Lists of samples: which cloud and which images belong together."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from concerto_ros.errors import SourceError
 from training.datasets.folders import IMAGE_SUFFIXES, cloud_folder, image_folder, is_complete
+from training.datasets.whole_file import written_whole
 
 _CURE = 'write it with training.prepare, or unpack the published archive again'
 
@@ -131,10 +131,8 @@ def write_split(root: Path, split: str, scenes: Sequence[str], images_per_sample
                 root, cloud_folder(root, split, scene), images[start : start + images_per_sample]
             )
     path = root / 'splits' / f'{split}.json'
-    path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_suffix('.json.tmp')
-    unfinished.write_text(json.dumps(samples, indent=1))
-    os.replace(unfinished, path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(samples, indent=1))
     return path
 
 

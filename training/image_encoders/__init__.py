@@ -5,13 +5,14 @@ Example:
     tokens = encoder(images)  # (I, 3, 518, 518) in 0..1 -> (I, 37 * 37, 384)
 """
 
-from training.image_encoders.encoder import ImageEncoder
+from training.image_encoders.encoder import ImageEncoder, PixelStatistics
 from training.image_encoders.make import make_image_encoder
 from training.image_encoders.small_vit import SmallViT, VitConfig, load_vit, save_vit
 from training.image_encoders.token_cache import TokenCache, fill_cache
 
 __all__ = [
     'ImageEncoder',
+    'PixelStatistics',
     'SmallViT',
     'TokenCache',
     'VitConfig',

@@ -2,13 +2,24 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from concerto_ros.errors import ConfigError
 
-_NUM_PROBED = 4096  # values of each weight that go into the fingerprint
+
+class PixelStatistics(NamedTuple):
+    """Of the images that a network was trained on.
+
+    Attributes:
+        mean: Of R, G, B in 0..1; it is taken off.
+        std: It divides what is left.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
 
 
 class ImageEncoder(nn.Module):
@@ -21,8 +32,8 @@ class ImageEncoder(nn.Module):
             layer after its norm, row by row, without class and register tokens.
         patch_size: Edge of a patch [px].
         num_channels: D.
-        mean: Of R, G, B in 0..1, taken off before `network`.
-        std: Divides what is left.
+        architecture: What `network` and `read_tokens` compute, but for weights; no path.
+        pixels: How pixels are normalised before `network`.
     """
 
     mean: Tensor
@@ -36,17 +47,18 @@ class ImageEncoder(nn.Module):
         patch_size: int,
         num_channels: int,
         *,
-        mean: Sequence[float],
-        std: Sequence[float],
+        architecture: str,
+        pixels: PixelStatistics,
     ) -> None:
         super().__init__()
         self.name = name
         self.patch_size = patch_size
         self.num_channels = num_channels
+        self.architecture = architecture
         self.network = network
         self._read_tokens = read_tokens
-        self.register_buffer('mean', torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer('std', torch.tensor(std).view(3, 1, 1))
+        self.register_buffer('mean', torch.tensor(pixels.mean).view(3, 1, 1))
+        self.register_buffer('std', torch.tensor(pixels.std).view(3, 1, 1))
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> 'ImageEncoder':
@@ -87,11 +99,12 @@ class ImageEncoder(nn.Module):
         return tokens.float()
 
     def fingerprint(self) -> str:
-        """Return 16 hexadecimal digits that differ for other weights."""
-        digest = hashlib.blake2b(self.name.encode(), digest_size=8)
+        """Return 16 hexadecimal digits that differ for other architectures and weights.
+
+        All values count, `mean` and `std` too; where the weights come from does not.
+        """
+        digest = hashlib.blake2b(self.architecture.encode(), digest_size=8)
         for name, value in self.state_dict().items():
-            flat = value.detach().flatten()
-            probe = flat[:: max(1, len(flat) // _NUM_PROBED)].float().cpu()
-            digest.update(f'{name}{tuple(value.shape)}'.encode())
-            digest.update(probe.numpy().tobytes())
+            digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
+            digest.update(value.cpu().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()

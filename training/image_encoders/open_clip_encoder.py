@@ -7,7 +7,7 @@ from torch import Tensor
 
 from concerto_ros.errors import BackendUnavailable, ConfigError
 from concerto_ros.torchvision_beside_cpu import declare_operators
-from training.image_encoders.encoder import ImageEncoder
+from training.image_encoders.encoder import ImageEncoder, PixelStatistics
 from training.image_encoders.timm_encoder import trunk_encoder, unavailable
 
 
@@ -31,17 +31,17 @@ def load_open_clip(name: str, image_size: int) -> ImageEncoder:
         ).visual
     except (OSError, RuntimeError, ValueError) as err:
         raise unavailable(name, 'open_clip:MODEL/FILE', err) from err
-    pixels = {'mean': tower.image_mean, 'std': tower.image_std}
+    pixels = PixelStatistics(tower.image_mean, tower.image_std)
     if hasattr(tower, 'trunk'):
         trunk = tower.trunk
         if hasattr(trunk, 'set_input_size'):  # open_clip does not tell timm the image size
             trunk.set_input_size(img_size=image_size)
-        return trunk_encoder(name, trunk, **pixels)
+        return trunk_encoder(name, trunk, pixels)
     if not hasattr(tower, 'patch_size'):
         raise ConfigError(f'{name} has no vision transformer; choose a ViT')
     return ImageEncoder(
         name, tower, _token_reader(tower), tower.patch_size[0],
-        len(tower.class_embedding), **pixels,
+        len(tower.class_embedding), architecture=f'open_clip-{model}', pixels=pixels,
     )  # fmt: skip
 
 

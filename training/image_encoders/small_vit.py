@@ -13,7 +13,7 @@ from torch.nn import functional
 from concerto_ros.config.tree import build, param
 from concerto_ros.errors import CheckpointError, ConfigError
 from concerto_ros.weights_file import read_weights, write_weights
-from training.image_encoders.encoder import ImageEncoder
+from training.image_encoders.encoder import ImageEncoder, PixelStatistics
 
 _MEAN, _STD = 0.5, 0.25  # of pixels in 0..1, about those of indoor images
 _TEACHER = 'teacher.vit.'  # where a state of training holds the better of its two networks
@@ -185,5 +185,6 @@ def load_vit_encoder(name: str) -> ImageEncoder:
     vit = load_vit(name.removeprefix('vit:'))
     return ImageEncoder(
         name, vit, vit, vit.config.patch_size, vit.config.channels,
-        mean=(0.0,) * 3, std=(1.0,) * 3,
+        architecture='-'.join(map(str, ('vit', *dataclasses.astuple(vit.config)))),
+        pixels=PixelStatistics(mean=(0.0,) * 3, std=(1.0,) * 3),
     )  # fmt: skip

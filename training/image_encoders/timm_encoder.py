@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from concerto_ros.errors import BackendUnavailable, CheckpointError, ConfigError
 from concerto_ros.torchvision_beside_cpu import declare_operators
 from concerto_ros.weights_file import read_weights
-from training.image_encoders.encoder import ImageEncoder
+from training.image_encoders.encoder import ImageEncoder, PixelStatistics
 
 
 def load_timm(name: str, image_size: int) -> ImageEncoder:
@@ -34,7 +34,7 @@ def load_timm(name: str, image_size: int) -> ImageEncoder:
         _load_file(network, name, file)
     settings = network.pretrained_cfg
     wrap = trunk_encoder if hasattr(network, 'num_prefix_tokens') else _map_encoder
-    return wrap(name, network, mean=settings['mean'], std=settings['std'])
+    return wrap(name, network, PixelStatistics(settings['mean'], settings['std']))
 
 
 def _create(timm: Any, model: str, image_size: int, pretrained: bool) -> Any:
@@ -64,8 +64,8 @@ def _load_file(network: Any, name: str, file: str) -> None:
         )
 
 
-def trunk_encoder(name: str, network: Any, **pixels: Any) -> ImageEncoder:
-    """Wrap a network of timm; `pixels` are `mean` and `std` of `ImageEncoder`.
+def trunk_encoder(name: str, network: Any, pixels: PixelStatistics) -> ImageEncoder:
+    """Wrap a vision transformer of timm.
 
     Raises:
         ConfigError: It is no vision transformer with one token per patch.
@@ -76,11 +76,12 @@ def trunk_encoder(name: str, network: Any, **pixels: Any) -> ImageEncoder:
     if not hasattr(network, 'num_prefix_tokens'):
         raise _no_transformer(name)
     return ImageEncoder(
-        name, network, _token_reader(network), patch_size[0], network.num_features, **pixels
-    )
+        name, network, _token_reader(network), patch_size[0], network.num_features,
+        architecture=_architecture(network), pixels=pixels,
+    )  # fmt: skip
 
 
-def _map_encoder(name: str, network: Any, **pixels: Any) -> ImageEncoder:
+def _map_encoder(name: str, network: Any, pixels: PixelStatistics) -> ImageEncoder:
     """Wrap a convolutional network; the places of the map of its last stage are the tokens.
 
     Raises:
@@ -94,7 +95,14 @@ def _map_encoder(name: str, network: Any, **pixels: Any) -> ImageEncoder:
         maps = network.forward_intermediates(images, indices=1, intermediates_only=True)
         return maps[0].flatten(2).mT  # type: ignore[no-any-return]
 
-    return ImageEncoder(name, network, read, last['reduction'], last['num_chs'], **pixels)
+    return ImageEncoder(
+        name, network, read, last['reduction'], last['num_chs'],
+        architecture=_architecture(network), pixels=pixels,
+    )  # fmt: skip
+
+
+def _architecture(network: Any) -> str:
+    return f'timm-{network.pretrained_cfg["architecture"]}'
 
 
 def _token_reader(network: Any) -> Callable[[Tensor], Tensor]:

@@ -1,9 +1,6 @@
 """TokenCache: tokens of images on disk, so that no image is encoded twice."""
 
-import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,16 +12,19 @@ from tqdm import tqdm
 
 from concerto_ros.errors import ConfigError, SourceError
 from training.datasets.images import read_square
-from training.datasets.parts import REPAIR, DataFile
+from training.datasets.parts import DataFile
 from training.datasets.patch_grid import PatchGrid
+from training.datasets.whole_file import written_whole
 from training.image_encoders.encoder import ImageEncoder
+from training.image_encoders.file_digests import FileDigests
 
 
 class TokenCache:
     """A folder of tokens; many processes may read and write it at once.
 
-    An image is known by its bytes, so folders may move and shards may be cut anew. Tokens of
-    another encoder, of other weights or of another image size lie in another folder.
+    An image is known by its bytes, so folders may move and shards may be cut anew, and an encoder
+    by its architecture and weights, so its file may move, too. Tokens of another architecture, of
+    other weights or of another image size lie in another folder. The umask says who may read.
 
     Args:
         folder: `cross_modal.token_cache`; shared by all encoders and data sets.
@@ -33,8 +33,9 @@ class TokenCache:
     """
 
     def __init__(self, folder: Path | str, encoder: ImageEncoder, image_size: int) -> None:
-        name = re.sub(r'[^\w.-]+', '_', Path(encoder.name).name)[-80:]
+        name = re.sub(r'[^\w.-]+', '_', encoder.architecture)[:80]
         self._folder = Path(folder) / f'{name}-{image_size}-{encoder.fingerprint()}'
+        self._digests = FileDigests(Path(folder) / 'digests')
 
     def get(self, file: DataFile) -> NDArray[np.float16] | None:
         """Return (T, D) tokens of an image; None if they are not known, or damaged.
@@ -57,15 +58,8 @@ class TokenCache:
         """
         place = self._place(file)
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as unfinished:
-                try:
-                    np.save(unfinished, tokens.astype(np.float16))
-                    unfinished.flush()
-                    os.replace(unfinished.name, place)
-                except OSError:
-                    os.unlink(unfinished.name)
-                    raise
+            with written_whole(place) as unfinished, unfinished.open('wb') as stream:
+                np.save(stream, tokens.astype(np.float16))
         except OSError as err:
             raise ConfigError(
                 f'tokens cannot be written to "cross_modal.token_cache" {self._folder} '
@@ -73,11 +67,7 @@ class TokenCache:
             ) from err
 
     def _place(self, file: DataFile) -> Path:
-        try:
-            with file.open('rb') as stream:
-                digest = hashlib.blake2b(stream.read(), digest_size=16).hexdigest()
-        except OSError as err:
-            raise SourceError(f'{file} cannot be read ({err}); {REPAIR}') from err
+        digest = self._digests.of(file)
         return self._folder / digest[:2] / f'{digest[2:]}.npy'
 
 
@@ -97,6 +87,9 @@ def fill_cache(
     batch_size: int,
 ) -> list[str]:
     """Encode all images that a cache does not know yet, and tell how far it is.
+
+    They are encoded in float32 whatever the precision of the run, so that runs of any precision,
+    on any device, share the tokens; only without a cache are they encoded in that of the run.
 
     Args:
         cache: Of this encoder and size.
