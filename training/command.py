@@ -4,7 +4,8 @@ import argparse
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from concerto_ros.config.tree import (
     Value,
     build,
     dump_plain_yaml,
+    find_param,
     flatten,
     parse_value,
     read_plain_yaml,
@@ -77,15 +79,27 @@ def read_settings(tree: type[T], argv: Sequence[str], prog: str) -> T:
     parser.add_argument('config', type=Path, help='YAML of what differs from the defaults')
     parser.add_argument('settings', nargs='*', metavar='name=value', help='changes to it')
     args = parser.parse_args(argv)
-    config = build(tree, read_plain_yaml(args.config))
+    values = read_plain_yaml(args.config)
+    with _source_told(str(args.config)):
+        config = build(tree, values)
     params = {p.name: p for p in flatten(config)}
     changes: dict[str, Value] = {}
     for text in args.settings:
         name, equals, value = text.partition('=')
-        if not equals or name not in params:
-            raise ConfigError(f'expected name=value with a name of {args.config}, got "{text}"')
-        changes[name] = parse_value(value, params[name])
+        if not equals:
+            raise ConfigError(f'expected name=value after {args.config}, got "{text}"')
+        with _source_told(text):
+            changes[name] = parse_value(value, find_param(params, name))
     return build(tree, changes, config)
+
+
+@contextmanager
+def _source_told(source: str) -> Iterator[None]:
+    """Put in front of an error where the setting stands."""
+    try:
+        yield
+    except ConfigError as err:
+        raise ConfigError(f'{source}: {err}') from err
 
 
 def settings_of(config: Any) -> dict[str, Value]:

@@ -12,6 +12,7 @@ The dotted path is the name of a value everywhere: in Python, YAML, ROS and ever
 import dataclasses
 import difflib
 import math
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from concerto_ros.errors import ConfigError
 
 Value = bool | int | float | str
 T = TypeVar('T')
+_ALIKE = 1.0  # likeness of names that one may have meant
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +104,7 @@ def build(cls: type[T], values: Mapping[str, Value], base: T | None = None) -> T
     params = {p.name: p for p in flatten(tree)}
     checked = {}
     for name, value in values.items():
-        if name not in params:
-            raise ConfigError(_unknown(name, list(params)))
-        checked[name] = _checked(params[name], value)
+        checked[name] = _checked(find_param(params, name), value)
     return typing.cast(T, _replace(tree, checked, ''))
 
 
@@ -120,10 +120,27 @@ def _replace(tree: Any, values: Mapping[str, Value], prefix: str) -> Any:
     return dataclasses.replace(tree, **changes)
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f'did you mean "{near[0]}"?' if near else f'known are {", ".join(known)}'
-    return f'unknown parameter "{name}"; {hint}'
+def find_param(params: Mapping[str, Param], name: str) -> Param:
+    """Return the parameter of a name.
+
+    Raises:
+        ConfigError: There is none; the message tells what may have been meant.
+    """
+    if name in params:
+        return params[name]
+    nearest = max(params, key=lambda known: _likeness(name, known))
+    if _likeness(name, nearest) > _ALIKE:
+        raise ConfigError(f'unknown parameter "{name}"; did you mean "{nearest}"?')
+    section_of_it = f'{name.partition(".")[0]}.'
+    inside = [known for known in params if known.startswith(section_of_it)]
+    sections = dict.fromkeys(re.sub(r'\..*', '.*', known) for known in params)
+    raise ConfigError(f'unknown parameter "{name}"; known are {", ".join(inside or sections)}')
+
+
+def _likeness(name: str, known: str) -> float:
+    """Return 0..2: how similar dotted names are, the last part once more by itself."""
+    pairs = (name, known), (name.rpartition('.')[2], known.rpartition('.')[2])
+    return sum(difflib.SequenceMatcher(None, a, b).ratio() for a, b in pairs)
 
 
 def _checked(p: Param, value: Value) -> Value:
@@ -160,6 +177,15 @@ def range_text(info: ParamInfo) -> str:
     return f'{text} {info.unit}'.strip() if text else ''
 
 
+class _Loader(yaml.SafeLoader):
+    """Takes 1e-3 for a number, as YAML 1.2 and ROS do, not only 1.0e-3."""
+
+
+_Loader.add_implicit_resolver(
+    'tag:yaml.org,2002:float', re.compile(r'[-+]?\d+(\.\d*)?[eE][-+]?\d+$'), list('-+0123456789')
+)
+
+
 def read_yaml(path: Path | str) -> dict[str, Value]:
     """Read a ROS parameter file (`/**: ros__parameters:`) as values by dotted name.
 
@@ -192,7 +218,7 @@ def read_plain_yaml(path: Path | str) -> dict[str, Value]:
 def _load(path: Path | str) -> Any:
     """Return what a YAML file holds; an empty one holds no names."""
     try:
-        return yaml.safe_load(Path(path).read_text()) or {}
+        return yaml.load(Path(path).read_text(), _Loader) or {}
     except OSError as err:
         raise ConfigError(f'cannot read the parameter file {path}: {err.strerror}') from err
     except yaml.YAMLError as err:
@@ -260,7 +286,7 @@ def parse_value(text: str, p: Param) -> Value:
         ConfigError: The text does not read as that type.
     """
     try:
-        value = text if p.type is str else yaml.safe_load(text)
+        value = text if p.type is str else yaml.load(text, _Loader)
     except yaml.YAMLError:
         value = text  # refused below, as any text that is no number
     return _checked(p, value)

@@ -51,6 +51,9 @@ def test_a_whole_number_will_do_for_a_float_but_not_the_reverse():
     ('values', 'match'),
     [
         ({'map.voxel_sise': 0.05}, 'unknown parameter "map.voxel_sise"; did you mean "map.vox'),
+        ({'voxel_size': 0.05}, 'unknown parameter "voxel_size"; did you mean "map.voxel_size"?'),
+        ({'search': 1}, r'unknown parameter "search"; known are search.max_results, search.min_s'),
+        ({'robot.name': 'r'}, r'unknown parameter "robot.name"; known are input\.\*, frames\.\*,'),
         ({'map.voxel_size': True}, 'must be a float, got True, a bool'),
         ({'depth.max': 0}, r'"depth.max" must be .*, got 0.0'),
         ({'map.voxel_size': '0.05'}, "must be a float, got '0.05', a str"),
@@ -100,6 +103,14 @@ def test_plain_yaml_holds_names(tmp_path, text):
     file.write_text(text)
     with pytest.raises(ConfigError, match='nested names with values'):
         read_plain_yaml(file)
+
+
+@pytest.mark.parametrize('text', ['1e-3', '1E-3', '+0.1e-2', '0.001'])
+def test_all_ways_to_write_a_number_are_read(tmp_path, text):
+    file = tmp_path / 'settings.yaml'
+    file.write_text(f'size: {text}')
+    assert read_plain_yaml(file) == {'size': 0.001}
+    assert parse_value(text, params()['depth.min']) == 0.001
 
 
 def test_missing_yaml_is_named(tmp_path):

@@ -268,7 +268,7 @@ def test_wrong_settings_are_one_sentence(small_settings, tmp_path, capsys):
         return run_command('training.pretrain', TrainingConfig, JointTask, arguments)
 
     assert status(**{'run.sed': 1}) == 2
-    assert 'training.pretrain: expected name=value with a name of' in capsys.readouterr().err
+    assert 'training.pretrain: run.sed=1: unknown parameter' in capsys.readouterr().err
     assert status(**{'data.splits': ''}) == 2
     assert 'data.splits names no data' in capsys.readouterr().err
     (tmp_path / 'file').write_text('')
