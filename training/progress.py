@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -28,10 +28,14 @@ class Progress:
         folder: Where the curves go.
         run: How often.
         first_step: Where this part of the run begins.
+        losses: Names of the terms that are losses, besides `loss`.
     """
 
-    def __init__(self, folder: Path, run: RunConfig, first_step: int) -> None:
+    def __init__(
+        self, folder: Path, run: RunConfig, first_step: int, losses: Collection[str]
+    ) -> None:
         self._run = run
+        self._losses = {'loss', *losses}
         self._first_step = first_step
         self._started = time.perf_counter()
         self._since = self._started
@@ -95,7 +99,8 @@ class Progress:
         if self._writer is None:
             return
         for name, value in terms.items():
-            self._writer.add_scalar(f'loss/{name}', value, step)
+            group = 'loss' if name in self._losses else 'monitor'
+            self._writer.add_scalar(f'{group}/{name}', value, step)
         for name in _SCHEDULES:
             self._writer.add_scalar(f'schedule/{name}', getattr(values, name), step)
         for name, value in speed.items():

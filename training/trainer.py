@@ -4,8 +4,9 @@ data -> values -> terms -> backward -> clip -> step -> teacher -> log -> save
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -50,6 +51,10 @@ class Objective(Protocol):
 
     Calling it with a batch and `StepValues` returns `LossTerms`.
     """
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Of the terms that are losses; the others are monitors."""
 
     def update_teacher(self, momentum: float) -> None:
         """Move the teacher towards the student."""
@@ -127,7 +132,8 @@ class Trainer:
         if self.first_step >= run.num_steps:
             _log.info('%d steps are done already: nothing is left to do', self.first_step)
             return
-        progress = Progress(self.folder, run, self.first_step)
+        objective = cast(Objective, self.task.objective)
+        progress = Progress(self.folder, run, self.first_step, objective.weights)
         batches = self.task.batches(self.first_step)
         with stop_later() as stop, progress:
             for step in range(self.first_step, run.num_steps):
@@ -135,7 +141,7 @@ class Trainer:
                 terms = self._gradients(progress.timed(batches), values, progress)
                 stopped = self._agree(terms, step, stop.is_set())
                 self.task.optimizer.step()
-                cast(Objective, self.task.objective).update_teacher(values.momentum)
+                objective.update_teacher(values.momentum)
                 progress.step_done(step, values, terms)
                 is_last = step + 1 == run.num_steps
                 if stopped or is_last or (step + 1) % run.save_every == 0:
@@ -194,11 +200,14 @@ class Trainer:
     def _wrapped(self) -> nn.Module:
         if world_size() == 1:
             return self.task.objective
+        names = signature(DistributedDataParallel).parameters
+        sync = 'forward_sync_buffers' if 'forward_sync_buffers' in names else 'broadcast_buffers'
+        no_sync: dict[str, Any] = {sync: False}  # the second is the name before torch 2.13
         return DistributedDataParallel(
             self.task.objective,
             device_ids=[self.device] if self.device.type == 'cuda' else None,
-            broadcast_buffers=False,
             gradient_as_bucket_view=True,
+            **no_sync,
         )
 
     def _resume(self) -> int:

@@ -120,7 +120,7 @@ def test_two_ranks_do_what_one_does(joint_settings, tmp_path, pretrain):
     one = train_here({**settings, 'run.output': str(tmp_path / 'one')})
     torchrun = (sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '-m')
     status, output = pretrain({**settings, 'run.output': str(tmp_path / 'two')}, *torchrun)
-    assert status == 0, output
+    assert (status, 'FutureWarning' in output) == (0, False), output
     assert_equal(dict(weights(tmp_path / 'two')), one, rtol=1e-3, atol=1e-5)
     before = JointTask(build(TrainingConfig, settings), CPU).objective.state_dict()
     moved = max(float((one[name] - before[name]).abs().max()) for name in one)

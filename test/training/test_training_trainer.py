@@ -4,9 +4,11 @@ import dataclasses
 import errno
 import os
 import signal
+from typing import ClassVar
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from concerto_ros.errors import CheckpointError, ConcertoError
@@ -35,6 +37,8 @@ class NumberBatch:
 class Pull(nn.Module):
     """Pulls a student towards random places; dropout uses the global random numbers."""
 
+    weights: ClassVar = {'pull': 1.0}
+
     def __init__(self):
         super().__init__()
         self.student = nn.Linear(4, 4)
@@ -43,7 +47,7 @@ class Pull(nn.Module):
     def forward(self, batch, values):
         aim = nn.functional.dropout(batch.number, 0.5)
         loss = (self.student(aim) - self.teacher(aim) - 1).square().mean()
-        return LossTerms(loss, {'pull': loss.detach()})
+        return LossTerms(loss, {'pull': loss.detach(), 'reach': aim.detach().abs().max()})
 
     def update_teacher(self, momentum):
         with torch.no_grad():
@@ -172,6 +176,16 @@ def test_what_is_broken_is_told_once_and_its_visits_are_counted(tmp_path, caplog
         'skipped: b is broken',
         'scenes or images that cannot be read (named above): 2; visits skipped: 8',
     ]
+
+
+def test_curves_of_losses_and_of_monitors_are_apart(tmp_path):
+    train(PullTask(tmp_path))
+    curves = EventAccumulator(str(tmp_path)).Reload()
+    groups = [name.split('/') for name in curves.Tags()['scalars']]
+    assert {name for group, name in groups if group == 'loss'} == {'loss', 'pull'}
+    assert {name for group, name in groups if group == 'monitor'} == {'reach', 'gradient'}
+    assert {group for group, _ in groups} == {'loss', 'monitor', 'schedule', 'speed'}
+    assert [point.step for point in curves.Scalars('loss/pull')] == [0, 1, 2, 3]
 
 
 def test_a_damaged_state_is_named(tmp_path):

@@ -76,6 +76,8 @@ class ImageDistillation(nn.Module):
     def __init__(self, config: ImageTrainingConfig) -> None:
         super().__init__()
         self.config = config
+        c = config.distillation
+        self.weights = {'mask': c.mask_weight, 'place': c.place_weight}
         self.student = ImageBranch(config)
         self.teacher = ImageBranch(config)
         start_teacher(self.teacher, self.student)
@@ -111,8 +113,7 @@ class ImageDistillation(nn.Module):
         mask = self._mask(batch, values)
         large, local = self.student.vit(images, mask), self.student.vit(small)
         terms = self._patch_losses(batch, mask, large, local, target)
-        weights = {'mask': c.mask_weight, 'place': c.place_weight}
-        total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         shown = {name: term.detach() for name, term in terms.items()}
         shown['prototypes'] = prototype_usage(logits, values.teacher_temp)
         return LossTerms(total, shown)
