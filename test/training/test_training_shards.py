@@ -82,6 +82,70 @@ def test_the_same_split_gives_the_same_bytes(split, tmp_path):
     assert (tmp_path / 'a-000000.tar').read_bytes() == (tmp_path / 'b-000000.tar').read_bytes()
 
 
+def inodes(folder):
+    return {path.name: path.stat().st_ino for path in folder.glob('*.tar')}
+
+
+def test_packing_goes_on_where_it_stopped(split, tmp_path):
+    out = tmp_path / 'shards/rooms'
+    image = read_split(split)[2].images[0]  # of the second scene
+    away = image.rename(tmp_path / 'away.jpg')
+    with pytest.raises(FileNotFoundError):
+        write_shards(split, out, 1)
+    before = inodes(out.parent)
+    assert before.keys() == {'rooms-000000.tar'}
+    with pytest.raises(SourceError, match='no index of shards'):
+        read_shards(f'{out}-*.tar')
+    away.rename(image)
+    write_shards(split, out, 1)
+    after = inodes(out.parent)
+    assert len(after) == 3
+    assert before.items() <= after.items()
+    assert_same_samples(
+        SceneDataset(read_split(split), GRID, 3),
+        SceneDataset(read_shards(f'{out}-*.tar'), GRID, 3),
+    )
+
+
+def test_only_shards_whose_scenes_changed_are_packed_anew(split, tmp_path):
+    out = tmp_path / 'shards/rooms'
+    index = write_shards(split, out, 1)
+    before, content = inodes(out.parent), index.read_bytes()
+    assert write_shards(split, out, 1).read_bytes() == content
+    assert inodes(out.parent) == before
+    np.save(read_split(split)[2].cloud / 'segment200.npy', np.arange(9))
+    shard = tmp_path / 'shards/rooms-000002.tar'
+    shard.write_bytes(shard.read_bytes()[:600])
+    write_shards(split, out, 1)
+    after = inodes(out.parent)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {'rooms-000001.tar', 'rooms-000002.tar'}
+    with tarfile.open(tmp_path / 'shards/rooms-000001.tar') as tar:
+        assert '000000.segment200.npy' in tar.getnames()
+
+
+def test_what_an_earlier_packing_left_is_removed(split, tmp_path):
+    write_shards(split, tmp_path / 'x', 1)
+    (tmp_path / 'x-000000.tar.ab.unfinished').touch()
+    for other in ('x-y-000005.tar', 'x-000005.tar.txt', 'xx-000005.tar'):
+        (tmp_path / other).touch()
+    write_shards(split, tmp_path / 'x', 2)
+    assert {path.name for path in tmp_path.glob('x*')} == {
+        'x-000000.tar', 'x-000001.tar', 'x-index.json', 'x-y-000005.tar', 'x-000005.tar.txt',
+        'xx-000005.tar',
+    }  # fmt: skip
+
+
+def test_scenes_may_share_images(split, tmp_path):
+    samples = json.loads(split.read_text())
+    for kind in ('images', 'correspondences'):
+        samples['Room.1_0'][kind] += samples['Room.0_0'][kind][1:3]
+    split.write_text(json.dumps(samples))
+    write_shards(split, tmp_path / 'x', 2)
+    files = SceneDataset(read_split(split), GRID, 4)
+    assert_same_samples(files, SceneDataset(read_shards(f'{tmp_path}/x-*.tar'), GRID, 4))
+
+
 def test_shards_are_copied_once_to_a_cache(split, tmp_path):
     out = tmp_path / 'far/rooms'
     write_shards(split, out, 1)
@@ -130,6 +194,7 @@ def test_a_shard_that_was_cut_off_is_told(split, tmp_path):
 
 def test_the_command_packs_a_split(split, tmp_path, capsys):
     assert main([str(split), str(tmp_path / 'x'), '--scenes-per-shard', '2']) == 0
+    assert '2/2' in capsys.readouterr().err
     assert {path.name for path in tmp_path.glob('x-*')} == {
         'x-000000.tar',
         'x-000001.tar',

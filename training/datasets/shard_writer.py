@@ -6,21 +6,34 @@ python -m training.datasets.shard_writer data/rooms/splits/train.json shards/roo
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from webdataset import TarWriter
+from tqdm import tqdm
 
 from concerto_ros.errors import ConcertoError
 from training.datasets.labelled import join_samples
+from training.datasets.packed_scene import (
+    PackedScene,
+    describe,
+    packed_scenes,
+    sources_of,
+    write_shard,
+)
 from training.datasets.shards import INDEX_SUFFIX
 from training.datasets.split_files import SampleFiles, read_split
+from training.datasets.whole_file import UNFINISHED, written_whole
 
 
 def write_shards(split: Path, out: Path, scenes_per_shard: int) -> Path:
-    """Pack the scenes of a split, each once with all its files.
+    """Pack the scenes of a split, each once with all its files, and tell how far it is.
+
+    What was begun goes on: shards stay as they are while their scenes are as they were. Those of
+    an earlier split that are too many are removed.
 
     Args:
         split: ROOT/splits/NAME.json.
@@ -28,7 +41,7 @@ def write_shards(split: Path, out: Path, scenes_per_shard: int) -> Path:
         scenes_per_shard: Clouds in a shard; with 32 rooms it has some hundred MB.
 
     Returns:
-        The index, FOLDER/NAME-index.json; it is written last.
+        The index, FOLDER/NAME-index.json; it is there only while the shards are complete.
 
     Raises:
         SourceError: The split cannot be read.
@@ -36,52 +49,71 @@ def write_shards(split: Path, out: Path, scenes_per_shard: int) -> Path:
     """
     samples = read_split(split)
     scenes = join_samples(samples)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shards: list[dict[str, Any]] = []
-    places: dict[Path, dict[str, Any]] = {}  # of clouds
-    members: dict[Path, str] = {}
-    for start in range(0, len(scenes), scenes_per_shard):
-        path = out.with_name(f'{out.name}-{len(shards):06d}.tar')
-        part = scenes[start : start + scenes_per_shard]
-        for key, scene in enumerate(part):
-            places[scene.cloud] = {'shard': len(shards), 'key': f'{key:06d}'}
-            members |= _member_names(scene)
-        _write_shard(path, part, members)
-        shards.append({'url': path.name, 'nsamples': len(part), 'filesize': path.stat().st_size})
-    entries = [_entry(sample, places[sample.cloud], members) for sample in samples]
+    packed = packed_scenes(scenes, scenes_per_shard)
+    parts = [list(part) for _, part in groupby(packed, lambda scene: scene.shard)]
     index = out.with_name(out.name + INDEX_SUFFIX)
-    unfinished = index.with_name(f'{index.name}.tmp')
-    unfinished.write_text(json.dumps({'wids_version': 1, 'shardlist': shards, 'samples': entries}))
-    os.replace(unfinished, index)
+    begun = index.with_name(index.name + UNFINISHED)
+    if index.is_file():
+        os.replace(index, begun)
+    _remove_stale(out, len(parts))
+    shards = _write_parts(out, parts, begun)
+    place = dict(zip((scene.cloud for scene in scenes), packed, strict=True))
+    _write_index(index, shards, [_entry(sample, place[sample.cloud]) for sample in samples])
+    begun.unlink(missing_ok=True)
     return index
 
 
-def _entry(sample: SampleFiles, place: dict[str, Any], members: dict[Path, str]) -> dict[str, Any]:
+def _write_parts(out: Path, parts: list[list[PackedScene]], begun: Path) -> list[dict[str, Any]]:
+    """Write the shards that are not there, and return what the index says of all.
+
+    Args:
+        out: See `write_shards`.
+        parts: Scenes of each shard.
+        begun: Index of the shards that are there; it grows with them.
+    """
+    there = _indexed(begun)
+    for number, part in enumerate(tqdm(parts, unit='shard')):
+        path = out.with_name(f'{out.name}-{number:06d}.tar')
+        sources = sources_of(part)
+        if number >= len(there) or there[number] != describe(path, part, sources):
+            write_shard(path, part)
+            there[number : number + 1] = [describe(path, part, sources)]
+            _write_index(begun, there, [])
+    return there[: len(parts)]
+
+
+def _indexed(index: Path) -> list[Any]:
+    """Return what an index says of its shards; nothing if it cannot be read."""
+    try:
+        return list(json.loads(index.read_text())['shardlist'])
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def _write_index(path: Path, shards: list[Any], entries: list[dict[str, Any]]) -> None:
+    with written_whole(path) as unfinished:
+        unfinished.write_text(
+            json.dumps({'wids_version': 1, 'shardlist': shards, 'samples': entries})
+        )
+
+
+def _entry(sample: SampleFiles, packed: PackedScene) -> dict[str, Any]:
     return {
         'name': sample.name,
-        **place,
-        'images': [members[path] for path in sample.images],
-        'correspondences': [members[path] for path in sample.correspondences],
+        'shard': packed.shard,
+        'key': packed.key,
+        'images': [packed.names[path] for path in sample.images],
+        'correspondences': [packed.names[path] for path in sample.correspondences],
     }
 
 
-def _member_names(scene: SampleFiles) -> dict[Path, str]:
-    """Return the names of all files of a scene in a shard; they are not those on disk.
-
-    WebDataset cuts names at their first dot, and images of one scene may lie in many folders.
-    """
-    names = {path: path.name for path in scene.cloud.glob('*.npy')}
-    names |= {p: f'image{i:06d}{p.suffix}' for i, p in enumerate(scene.images)}
-    return names | {p: f'correspondence{i:06d}.npy' for i, p in enumerate(scene.correspondences)}
-
-
-def _write_shard(path: Path, scenes: Sequence[SampleFiles], members: dict[Path, str]) -> None:
-    unfinished = path.with_name(f'{path.name}.tmp')
-    with unfinished.open('wb') as stream, TarWriter(stream, encoder=False, mtime=0.0) as tar:
-        for key, scene in enumerate(scenes):
-            contents = {members[file]: file.read_bytes() for file in _member_names(scene)}
-            tar.write({'__key__': f'{key:06d}', **contents})
-    os.replace(unfinished, path)
+def _remove_stale(out: Path, num_shards: int) -> None:
+    """Remove shards beyond a number, and what a process that was killed left behind."""
+    pattern = re.compile(rf'{re.escape(out.name)}-(\d{{6}})\.tar(\..*{UNFINISHED})?')
+    for path in out.parent.glob('*'):
+        found = pattern.fullmatch(path.name)
+        if found and (found[2] or int(found[1]) >= num_shards):
+            path.unlink()
 
 
 def main(argv: Sequence[str]) -> int:

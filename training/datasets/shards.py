@@ -100,8 +100,8 @@ def read_shards(pattern: str, cache: str = '') -> list[ShardSample]:
     Args:
         pattern: FOLDER/NAME-*.tar, a path or an address (https, s3, gs); FOLDER/NAME-index.json
             lies beside them.
-        cache: Folder that shards are copied to when they are first needed; empty: they are read
-            where they lie, which must be a path.
+        cache: Folder that shards are copied to when they are first needed; empty it if they were
+            packed anew. Empty: they are read where they lie, which must be a path.
 
     Raises:
         SourceError: The index is missing or damaged.
