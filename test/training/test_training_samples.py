@@ -147,6 +147,11 @@ def test_as_many_images_are_drawn_as_allowed(write):
     assert read(files, max_images=0).images.shape == (0, 8, 8, 3)
 
 
+def test_images_that_samples_share_are_named_once(write):
+    (files,) = write([[(3, 1, 0)], [(5, 2, 3)]])
+    assert SceneDataset([files, files], GRID, 4).image_files() == list(files.images)
+
+
 def test_known_tokens_replace_images(write):
     files = write([[(3, 1, 0)], [(5, 2, 3)]])
     data = files[0].images[0].read_bytes()

@@ -151,7 +151,7 @@ def test_nothing_but_broken_scenes_ends_the_run(written, tmp_path):
         (root / 'train' / scene).mkdir(parents=True)
         (root / 'train' / scene / 'coord.npy').touch()
     items = dataset(write_split(root, 'train', ['a', 'b']))
-    with pytest.raises(SourceError, match=r'2 scenes in a row cannot be read; the first: .*coord'):
+    with pytest.raises(SourceError, match=r'2 scenes in a row cannot be read; first: .*coord'):
         items[0]
 
 

@@ -1,4 +1,4 @@
-"""Reads images as squares for an image encoder."""
+"""Reads images, also as squares for an image encoder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ def find_crop(file: DataFile, grid: PatchGrid) -> SquareCrop:
     Raises:
         SourceError: The file is missing or no image.
     """
-    with _opened(file) as image:
+    with opened_image(file) as image:
         return grid.crop(*image.size)
 
 
@@ -47,7 +47,7 @@ def read_square(file: DataFile, grid: PatchGrid) -> Square:
     Raises:
         SourceError: The file is missing or damaged, or no image.
     """
-    with _opened(file) as image:
+    with opened_image(file) as image:
         crop = grid.crop(*image.size)
         box = _shrink(image, crop, grid.image_size / crop.side)
         size = (grid.image_size, grid.image_size)
@@ -67,7 +67,12 @@ def _shrink(
 
 
 @contextmanager
-def _opened(file: DataFile) -> Iterator[Image.Image]:
+def opened_image(file: DataFile) -> Iterator[Image.Image]:
+    """Open an image, of which pixels are read when they are asked for.
+
+    Raises:
+        SourceError: The file is missing, damaged or no image, now or inside the `with` block.
+    """
     try:
         with file.open('rb') as stream, Image.open(stream) as image:
             yield image

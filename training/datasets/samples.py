@@ -40,8 +40,8 @@ class SceneDataset:
         return len(self._parts)
 
     def image_files(self) -> list[DataFile]:
-        """Return all images of all samples; several samples may share some."""
-        return [file for parts in self._parts for file in parts.images]
+        """Return all images of all samples, each once though several samples may share it."""
+        return list(dict.fromkeys(file for parts in self._parts for file in parts.images))
 
     def read(self, index: int, rng: np.random.Generator) -> SceneSample:
         """Read a sample; the same arguments give the same result.

@@ -1,22 +1,18 @@
-"""Crops of images by number: which image, and what is drawn for it, follow from the number alone.
-
-So the order does not depend on processes, ranks or interruptions.
-"""
+"""Crops of images by number: image, and what is drawn for it, follow from the number alone."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 from torch.utils.data import Dataset
 
 from concerto_ros.errors import SourceError
-from training.datasets.parts import REPAIR, DataFile
+from training.datasets.endless_order import EndlessOrder
+from training.datasets.images import opened_image
+from training.datasets.parts import DataFile
 from training.images.config import ImageTrainingConfig
 from training.images.crops import Crops, ImageBatch, ImageItem, collate_images, draw_crops
 
-_MOST_SKIPPED = 20  # broken images in a row that are no accident
-_ORDER, _CROPS = 1, 2  # streams of random numbers
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_CROPS = 2  # stream of random numbers; `EndlessOrder` draws from another
 
 
 class ImageDataset(Dataset[ImageItem]):
@@ -35,6 +31,7 @@ class ImageDataset(Dataset[ImageItem]):
             raise SourceError('the splits have no image: name others in data.splits')
         self.config = config
         self._files = files
+        self._order = EndlessOrder(len(files), config.run.seed, 'images')
 
     def __getitem__(self, index: int) -> ImageItem:
         """Return an item; an image that cannot be read is replaced by the next of the epoch.
@@ -45,30 +42,15 @@ class ImageDataset(Dataset[ImageItem]):
         Raises:
             SourceError: Many images in a row cannot be read.
         """
-        epoch, place = divmod(index, len(self._files))
-        order = np.random.default_rng([self.config.run.seed, _ORDER, epoch]).permutation(
-            len(self._files)
-        )
-        skipped: list[str] = []
-        for number in range(min(_MOST_SKIPPED, len(order))):
-            file = self._files[order[(place + number) % len(order)]]
-            try:
-                crops = self._crops(file, index)
-            except SourceError as err:
-                skipped.append(str(err))
-            else:
-                return ImageItem(index % self.config.data.batch_size, *crops, tuple(skipped))
-        raise SourceError(f'{len(skipped)} images in a row cannot be read; first: {skipped[0]}')
+        crops, skipped = self._order.read(index, lambda item: self._crops(item, index))
+        return ImageItem(index % self.config.data.batch_size, *crops, skipped)
 
     def collate(self, items: Sequence[ImageItem]) -> ImageBatch:
         """Join items to a batch."""
         return collate_images(items)
 
-    def _crops(self, file: DataFile, index: int) -> tuple[Crops, Crops]:
+    def _crops(self, item: int, index: int) -> tuple[Crops, Crops]:
         rng = np.random.default_rng([self.config.run.seed, _CROPS, index])
-        try:
-            with file.open('rb') as stream, Image.open(stream) as image:
-                pixels = image.convert('RGB')
-        except _DAMAGED as err:
-            raise SourceError(f'{file} is no image that can be read ({err}); {REPAIR}') from err
+        with opened_image(self._files[item]) as image:
+            pixels = image.convert('RGB')
         return draw_crops(pixels, self.config.network.image_size, self.config.crops, rng)
