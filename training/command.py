@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from concerto_ros import __version__
 from concerto_ros.config.tree import (
     Value,
     build,
@@ -100,23 +98,6 @@ def _source_told(source: str) -> Iterator[None]:
         yield
     except ConfigError as err:
         raise ConfigError(f'{source}: {err}') from err
-
-
-def settings_of(config: Any) -> dict[str, Value]:
-    """Return all settings by dotted name."""
-    return {p.name: p.value for p in flatten(config)}
-
-
-def source_of_run() -> dict[str, str]:
-    """Return what made a checkpoint: versions and, in a checkout, the git hash."""
-    command = ['git', 'describe', '--always', '--dirty', '--abbrev=12']
-    try:
-        git = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        git = 'unknown'
-    return {'concerto_ros': __version__, 'git': git, 'torch': str(torch.__version__)}
 
 
 def _write_settings(folder: Path, config: Any) -> None:

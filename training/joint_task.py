@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from concerto_ros.errors import CheckpointError, ConfigError
 from concerto_ros.model import load_checkpoint
 from training.backbone_sizes import backbone_config
-from training.command import settings_of, source_of_run
 from training.config import TrainingConfig
 from training.datasets.loader import make_loader, rank_batches
 from training.datasets.open_scenes import open_scenes
@@ -46,11 +45,6 @@ class JointTask:
 
     def __init__(self, config: TrainingConfig, device: torch.device) -> None:
         self.config = config
-        self.run = config.run
-        self.accumulation = config.data.accumulation
-        self.clip = config.optimizer.clip
-        self.settings = settings_of(config)
-        self.source = source_of_run()
         network = backbone_config(config.backbone)
         self.network_config: dict[str, Any] = {
             k: list(v) if isinstance(v, tuple) else v for k, v in asdict(network).items()
@@ -73,12 +67,12 @@ class JointTask:
     def values(self, step: int) -> StepValues:
         """Return what changes with the step."""
         config = self.config
-        return step_values(step, self.run.num_steps, config.optimizer, config.distillation)
+        return step_values(step, config.run.num_steps, config.optimizer, config.distillation)
 
     def batches(self, first_step: int) -> Iterator[ViewBatch]:
         """Return the batches of this rank from a step on."""
         data = self.config.data
-        steps = range(first_step, self.run.num_steps)
+        steps = range(first_step, self.config.run.num_steps)
         batches = rank_batches(data, steps, rank(), world_size())
         return make_loader(self._dataset, batches, data.num_workers)
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.parallel import DistributedDataParallel
 
-from concerto_ros.config.tree import Value
 from concerto_ros.errors import ConcertoError
 from concerto_ros.model import precision
 from training.checkpoint import LAST, TrainingState, load_state, save_state
 from training.config import RunConfig
 from training.distributed import all_reduce_sum, rank, wait_for_all, world_size
 from training.optimizer import apply_step_values
+from training.origin import settings_of, source_of_run
 from training.progress import Progress
 from training.stopping import StopRequestedError, stop_later
 from training.structures import LossTerms, StepValues
@@ -64,16 +64,8 @@ class Task(Protocol):
     """One kind of pretraining, with its data."""
 
     @property
-    def run(self) -> RunConfig:
-        """Where and how long."""
-
-    @property
-    def accumulation(self) -> int:
-        """Batches per step."""
-
-    @property
-    def clip(self) -> float:
-        """Largest norm of the gradient."""
+    def config(self) -> Any:
+        """All settings: a tree with `run`, `data.accumulation` and `optimizer.clip`."""
 
     @property
     def objective(self) -> nn.Module:
@@ -86,14 +78,6 @@ class Task(Protocol):
     @property
     def network_config(self) -> dict[str, Any]:
         """Of the network, for the checkpoint."""
-
-    @property
-    def settings(self) -> dict[str, Value]:
-        """All of them, by dotted name."""
-
-    @property
-    def source(self) -> dict[str, str]:
-        """How this run came about."""
 
     def values(self, step: int) -> StepValues:
         """Return what changes with the step."""
@@ -116,7 +100,9 @@ class Trainer:
     def __init__(self, task: Task, device: torch.device) -> None:
         self.task = task
         self.device = device
-        self.folder = Path(task.run.output)
+        self.run: RunConfig = task.config.run
+        self.folder = Path(self.run.output)
+        self._settings, self._source = settings_of(task.config), source_of_run()
         self.first_step = self._resume()
         self._model = self._wrapped()
 
@@ -128,7 +114,7 @@ class Trainer:
             CheckpointError: The state cannot be written.
             StopRequestedError: SIGTERM or SIGINT came; the state is saved.
         """
-        run = self.task.run
+        run = self.run
         if self.first_step >= run.num_steps:
             _log.info('%d steps are done already: nothing is left to do', self.first_step)
             return
@@ -160,21 +146,22 @@ class Trainer:
         Returns:
             The terms of the loss, their weighted sum `loss`, and the norm `gradient`.
         """
-        torch.manual_seed(_step_seed(self.task.run.seed, values.step))
+        torch.manual_seed(_step_seed(self.run.seed, values.step))
         apply_step_values(self.task.optimizer, values)
         self.task.optimizer.zero_grad(set_to_none=True)
         found: list[LossTerms] = []
-        for part in range(self.task.accumulation):
+        accumulation: int = self.task.config.data.accumulation
+        for part in range(accumulation):
             batch = next(batches)
             progress.batch_read(batch)
-            is_last = part + 1 == self.task.accumulation
-            with self._sync(is_last), precision(self.task.run.precision, self.device):
+            is_last = part + 1 == accumulation
+            with self._sync(is_last), precision(self.run.precision, self.device):
                 terms: LossTerms = self._model(batch.to(self.device), values)
             with self._sync(is_last):
-                torch.autograd.backward(terms.total / self.task.accumulation)
+                torch.autograd.backward(terms.total / accumulation)
             found.append(terms)
         parameters = [p for group in self.task.optimizer.param_groups for p in group['params']]
-        norm = nn.utils.clip_grad_norm_(parameters, self.task.clip)
+        norm = nn.utils.clip_grad_norm_(parameters, self.task.config.optimizer.clip)
         return {**_mean_terms(found), 'gradient': norm}
 
     def _sync(self, is_last: bool) -> AbstractContextManager[None]:
@@ -224,8 +211,8 @@ class Trainer:
     def _load(self, path: Path) -> int:
         """Load a checkpoint into objective and optimiser; return its step."""
         state = load_state(path)
-        for name in sorted(set(self.task.settings) | set(state.settings)):
-            before, now = state.settings.get(name), self.task.settings.get(name)
+        for name in sorted(set(self._settings) | set(state.settings)):
+            before, now = state.settings.get(name), self._settings.get(name)
             if before != now and name not in _FREE:
                 _log.warning('%s was %r in the run that goes on, and is now %r', name, before, now)
         groups = self.task.optimizer.param_groups
@@ -245,7 +232,7 @@ class Trainer:
 
     def _save(self, num_done: int) -> None:
         """Write the state on the first rank; all wait for it, so that none runs ahead."""
-        every = self.task.run.keep_every
+        every = self.run.keep_every
         if rank() == 0:
             save_state(
                 self.folder,
@@ -254,8 +241,8 @@ class Trainer:
                     state_dict=self.task.objective.state_dict(),
                     optimizer=self.task.optimizer.state_dict(),
                     config=self.task.network_config,
-                    settings=self.task.settings,
-                    source=self.task.source,
+                    settings=self._settings,
+                    source=self._source,
                 ),
                 keep=every > 0 and num_done % every == 0,
             )

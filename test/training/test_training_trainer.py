@@ -14,7 +14,13 @@ from torch import nn
 from concerto_ros.errors import CheckpointError, ConcertoError
 from training import checkpoint
 from training.checkpoint import LAST, load_state
-from training.config import DistillationConfig, OptimizerConfig, RunConfig
+from training.config import (
+    DataConfig,
+    DistillationConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainingConfig,
+)
 from training.optimizer import make_optimizer
 from training.schedules import step_values
 from training.stopping import StopRequestedError
@@ -57,18 +63,18 @@ class Pull(nn.Module):
 class PullTask:
     """A real task of a few numbers."""
 
-    accumulation = 2
-    clip = 1.0
-
     def __init__(self, folder, num_steps=4, poison=None, **run):
         torch.manual_seed(7)
-        self.run = RunConfig(
-            output=str(folder), num_steps=num_steps, precision='fp32', log_every=1, **run
+        self.config = TrainingConfig(
+            run=RunConfig(
+                output=str(folder), num_steps=num_steps, precision='fp32', log_every=1, **run
+            ),
+            data=DataConfig(accumulation=2),
+            optimizer=OptimizerConfig(clip=1.0),
         )
         self.objective = Pull()
         self.optimizer = make_optimizer(self.objective, (1,), OptimizerConfig())
-        self.network_config, self.source = {}, {}
-        self.settings = {'run.seed': self.run.seed}
+        self.network_config = {}
         self.poison = poison
         self.read = 0
 
@@ -76,7 +82,7 @@ class PullTask:
         return step_values(step, 4, OptimizerConfig(), DistillationConfig())
 
     def batches(self, first_step):
-        for index in range(first_step * 2, self.run.num_steps * 2):
+        for index in range(first_step * 2, self.config.run.num_steps * 2):
             number = torch.randn(3, 4, generator=torch.Generator().manual_seed(index))
             if index // 2 == self.poison:
                 number[0, 0] = float('nan')

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from concerto_ros.published_weights import find_weights
-from training.command import settings_of, source_of_run
 from training.distributed import choose_device
 from training.evaluation.backbone_features import RANDOM
 from training.evaluation.class_lists import class_list
@@ -19,6 +18,7 @@ from training.evaluation.methods import Job, train_probe
 from training.evaluation.probe_scenes import ProbeScenes
 from training.evaluation.results import ProbeResult, files_hash, make_folder
 from training.evaluation.variants import VariantsClassifier
+from training.origin import settings_of, source_of_run
 
 
 def run_probe(config: ProbeConfig) -> ProbeResult:

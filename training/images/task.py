@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from training.command import settings_of, source_of_run
 from training.config import DataConfig
 from training.datasets.loader import make_loader, rank_batches
 from training.datasets.open_scenes import open_scenes
@@ -35,11 +34,6 @@ class ImageTask:
 
     def __init__(self, config: ImageTrainingConfig, device: torch.device) -> None:
         self.config = config
-        self.run = config.run
-        self.accumulation = config.data.accumulation
-        self.clip = config.optimizer.clip
-        self.settings = settings_of(config)
-        self.source = source_of_run()
         self.network_config: dict[str, Any] = vit_settings(config.network)
         grid = PatchGrid(
             image_size=config.network.image_size, patch_size=config.network.patch_size
@@ -54,11 +48,11 @@ class ImageTask:
     def values(self, step: int) -> StepValues:
         """Return what changes with the step."""
         distillation = self.config.distillation.points()
-        return step_values(step, self.run.num_steps, self.config.optimizer, distillation)
+        return step_values(step, self.config.run.num_steps, self.config.optimizer, distillation)
 
     def batches(self, first_step: int) -> Iterator[ImageBatch]:
         """Return the batches of this rank from a step on."""
         data = self.config.data
-        steps = range(first_step, self.run.num_steps)
+        steps = range(first_step, self.config.run.num_steps)
         batches = rank_batches(data.batches(), steps, rank(), world_size())
         return make_loader(self._dataset, batches, data.num_workers)
