@@ -3,6 +3,7 @@
 python -m training.probe config/training/probe.yaml source.checkpoint=runs/joint/last.pth
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -10,8 +11,9 @@ from concerto_ros.errors import ConcertoError
 from training.command import read_settings
 from training.evaluation.config import ProbeConfig
 from training.evaluation.run_probe import run_probe
+from training.stopping import StopRequestedError, stop_at_once
 
-_PROG, _FAILED = 'training.probe', 2
+_PROG, _FAILED, _STOPPED = 'training.probe', 2, 143
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,15 +23,22 @@ def main(argv: Sequence[str]) -> int:
         argv: CONFIG.yaml and name=value.
 
     Returns:
-        0, or 2 after an error, told in one sentence.
+        0, 2 after an error, told in one sentence, or 143 if a signal stopped it.
     """
+    logging.basicConfig(
+        level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S', stream=sys.stdout
+    )
     try:
         config = read_settings(ProbeConfig, argv, _PROG)
-        result = run_probe(config)
+        with stop_at_once():
+            result = run_probe(config)
+    except StopRequestedError:
+        sys.stderr.write(f'{_PROG}: stopped by a signal; the same command starts anew\n')
+        return _STOPPED
     except ConcertoError as err:
         sys.stderr.write(f'{_PROG}: {" ".join(str(err).split())}\n')
         return _FAILED
-    sys.stdout.write(f'{result.table()}written to {config.run.output}\n')
+    sys.stdout.write(f'{result.table()}{result.for_the_node()}written to {config.run.output}\n')
     return 0
 
 

@@ -1,21 +1,26 @@
 import hashlib
 import importlib.util
 import json
+import logging
 import re
+import shutil
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from concerto_ros.config.tree import build, read_plain_yaml
-from concerto_ros.errors import ConfigError
-from concerto_ros.model import load_checkpoint
+from concerto_ros.errors import ConfigError, SourceError
+from concerto_ros.model import load_checkpoint, save_checkpoint
 from concerto_ros.semantics import ClassHead
 from training.evaluation.backbone_features import BackboneFeatures
 from training.evaluation.config import ProbeConfig
 from training.evaluation.evaluate import HeadClassifier, evaluate
 from training.evaluation.probe_scenes import ProbeScenes
 from training.evaluation.run_probe import run_probe
+from training.evaluation.segmentation_network import with_decoder
 from training.image_encoders import SmallViT, VitConfig, save_vit
 from training.probe import main
 
@@ -68,6 +73,7 @@ def test_the_command_prints_the_table_and_writes_it(tiny_split, tmp_path, capsys
     assert (output / 'table.md').read_text() in shown
     assert '| left wall | ' in shown
     assert '| mean of all 2 | ' in shown
+    assert 'nothing of this is for the node' in shown
 
 
 def test_raw_normals_tell_two_walls_apart(probe, tmp_path):
@@ -112,22 +118,100 @@ def test_neighbours_can_be_asked(probe):
 )
 def test_what_is_tuned_is_saved(probe, tiny_split, tmp_path, method):
     result = probe(probe__method=method, linear__features='augmented')
-    model, _ = load_checkpoint(tmp_path / 'probe' / 'backbone.safetensors')
+    model, report = load_checkpoint(tmp_path / 'probe' / 'backbone.safetensors')
     head = ClassHead.load(tmp_path / 'probe' / 'head.safetensors')
     has_decoder = method in ('decoder', 'full')
     assert model.config.enc_mode != has_decoder
     assert head.weight.shape == (2, 64 if has_decoder else 432)
     assert result.source == f'random {method}'
     source = BackboneFeatures(model, 'loaded', 0.05, torch.device('cpu'))
-    scenes = ProbeScenes('data.train', str(tiny_split), 'segment20')
+    scenes = ProbeScenes('data.train', str(tiny_split), 'segment20', 2)
     scores = evaluate(HeadClassifier(source, head), scenes, 2)
     assert scores.iou.tolist() == result.scores.iou.tolist()
+    if has_decoder:
+        assert result.node == {}
+    else:
+        folder = tmp_path / 'probe'
+        assert result.for_the_node() == (
+            f'for the node: semantics.checkpoint={folder}/backbone.safetensors '
+            f'semantics.head={folder}/head.safetensors map.voxel_size=0.05\n'
+        )
+    assert (report.voxel_size, report.origin['settings']['probe.method']) == (0.05, method)
 
 
-def test_a_checkpoint_is_known_by_its_hash(probe, tiny_weights):
+def test_a_checkpoint_is_known_by_its_hash(probe, tiny_weights, tmp_path):
     path = tiny_weights()['semantics.checkpoint']
     result = probe(source__checkpoint=path, linear__num_steps=1)
     assert result.checkpoint_hash == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    assert result.node == {
+        'semantics.checkpoint': path,
+        'semantics.head': str(tmp_path / 'probe' / 'head.safetensors'),
+        'map.voxel_size': '0.05',
+    }
+
+
+@pytest.mark.parametrize(
+    'method', ['linear', 'full', pytest.param('lora', marks=needs_peft), 'augmented']
+)
+def test_a_decoder_of_the_checkpoint_is_left_out(probe, tmp_path, tiny_weights, method):
+    encoder, _ = load_checkpoint(tiny_weights()['semantics.checkpoint'])
+    save_checkpoint(with_decoder(encoder, 1, seed=0), tmp_path / 'decoder.pth')
+    features = 'augmented' if method == 'augmented' else 'cached'
+    result = probe(
+        source__checkpoint=str(tmp_path / 'decoder.pth'),
+        probe__method=method.replace('augmented', 'linear'),
+        linear__features=features,
+        linear__num_steps=1,
+    )
+    assert result.num_channels == (64 if method == 'full' else encoder.config.out_channels)
+
+
+@pytest.mark.parametrize(
+    ('method', 'part'), [('linear', 'train'), ('knn', 'train'), ('full', 'train'),
+                         ('linear', 'validation')],
+)  # fmt: skip
+def test_a_label_beyond_the_classes_is_told(probe, tiny_split, tmp_path, method, part):
+    shutil.copytree(tiny_split.parents[1], tmp_path / 'other')
+    path = next((tmp_path / 'other').rglob('scene2/segment20.npy'))
+    segment = np.load(path)
+    segment[0] = 57
+    np.save(path, segment)
+    split = tmp_path / 'other' / 'splits' / tiny_split.name
+    with pytest.raises(SourceError, match=r'^other/train/scene2: a point has label 57, .* 2 cla'):
+        probe(**{f'data__{part}': str(split)}, probe__method=method, source__kind='backbone',
+              linear__num_steps=1, tuning__num_workers=1, tuning__batch_size=4)  # fmt: skip
+
+
+def test_a_tuning_tells_how_far_it_is(probe, caplog):
+    caplog.set_level('INFO')
+    probe(probe__method='decoder', run__log_every=2, tuning__num_steps=3)
+    steps = [m for m in caplog.messages if m.startswith('step')]
+    assert [re.match(r'step (\d)/3 loss \d\.\d{3} \d+k points/s data \d+% 0:00:\d\d left', m)[1]
+            for m in steps] == ['2', '3']  # fmt: skip
+
+
+def test_a_signal_ends_a_probe_with_a_sentence(tiny_split, tmp_path, capsys, caplog):
+    caplog.set_level('INFO')
+
+    class Signal(logging.Handler):
+        def emit(self, record):
+            signal.raise_signal(signal.SIGTERM)
+
+    config = tmp_path / 'probe.yaml'
+    config.write_text(f'data: {{train: {tiny_split}, validation: {tiny_split}}}\n')
+    handler, logger = Signal(), logging.getLogger('training.evaluation.tuning_progress')
+    logger.addHandler(handler)
+    try:
+        status = main([
+            str(config), f'run.output={tmp_path}', 'run.device=cpu', 'run.log_every=1',
+            'probe.method=decoder', 'data.voxel_size=0.1', 'tuning.batch_size=1',
+            'tuning.num_workers=0', 'tuning.num_steps=2',
+        ])  # fmt: skip
+    finally:
+        logger.removeHandler(handler)
+    assert status == 143
+    error = capsys.readouterr().err
+    assert error == 'training.probe: stopped by a signal; the same command starts anew\n'
 
 
 def test_variants_at_test_time_change_the_sum_only(probe):
@@ -139,9 +223,11 @@ def test_variants_at_test_time_change_the_sum_only(probe):
 
 def test_fewer_labels_and_scenes_are_taken(probe, tiny_split):
     assert probe(source__kind='raw', probe__scene_share=0.5).num_scenes == (2, 4)
-    few = ProbeScenes('data.train', str(tiny_split), 'segment20', points_per_scene=20)
+    few = ProbeScenes('data.train', str(tiny_split), 'segment20', 2, points_per_scene=20)
     assert [(scene.segment >= 0).sum() for scene in few] == [20] * 4
-    again = ProbeScenes('x', str(tiny_split), 'segment20', points_per_scene=20, scene_share=0.25)
+    again = ProbeScenes(
+        'x', str(tiny_split), 'segment20', 2, points_per_scene=20, scene_share=0.25
+    )
     kept = [scene for scene in few if scene.name == again[0].name]
     assert (again[0].segment == kept[0].segment).all()
 
@@ -150,6 +236,7 @@ def test_fewer_labels_and_scenes_are_taken(probe, tiny_split):
     ('changes', 'sentence'),
     [
         ({'data.train': ''}, '"data.train" must name a split'),
+        ({'data.train': 'x-*.tar'}, '"data.train" names shards, x-.*, which probes do not read'),
         ({'data.vocabulary': 'nothing'}, 'data.vocabulary must be one of scannet20'),
         ({'data.segment': 'segment200'}, r"labels of this scene are \['segment20'\]"),
         ({'source.checkpoint': 'missing.pth'}, 'there is no such file'),

@@ -1,5 +1,6 @@
 """Features of a frozen backbone, as the node has them."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -59,7 +60,7 @@ class BackboneFeatures:
 
 
 def load_backbone(checkpoint: str, size: Any, seed: int) -> PointTransformerV3:
-    """Return a backbone in eval mode, on the CPU.
+    """Return an encoder in eval mode, on the CPU; a decoder of the checkpoint is left out.
 
     Args:
         checkpoint: Published name or file; `RANDOM`: untrained weights.
@@ -70,7 +71,15 @@ def load_backbone(checkpoint: str, size: Any, seed: int) -> PointTransformerV3:
         CheckpointError: The file cannot be used.
     """
     if checkpoint != RANDOM:
-        return load_checkpoint(checkpoint)[0]
+        return _encoder(load_checkpoint(checkpoint)[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PointTransformerV3(backbone_config(BackboneSection(size=size))).eval()
+
+
+def _encoder(model: PointTransformerV3) -> PointTransformerV3:
+    with torch.device('meta'):
+        encoder = PointTransformerV3(replace(model.config, enc_mode=True))
+    tensors = model.state_dict()
+    encoder.load_state_dict({name: tensors[name] for name in encoder.state_dict()}, assign=True)
+    return encoder.eval().requires_grad_(False)

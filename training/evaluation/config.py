@@ -21,6 +21,7 @@ class RunSection:
     seed: int = param(0, 'Start of all random numbers.', ge=0)
     device: str = param('auto', 'auto (CUDA if there is one), cpu, or cuda.')
     precision: Literal['fp32', 'bf16'] = param('fp32', 'Number format of the network.')
+    log_every: int = param(10, 'Steps between progress lines of a tuning.', ge=1)
     num_threads: int = param(
         0, 'Threads on a CPU; 0: as torch chooses. 1 where cores are shared.', ge=0
     )

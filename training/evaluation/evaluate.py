@@ -54,11 +54,7 @@ class HeadClassifier:
 
 
 def evaluate(classifier: Classifier, scenes: Iterable[LabelledScene], num_classes: int) -> Scores:
-    """Return the scores over all scenes; the prediction of a voxel holds for all its points.
-
-    Raises:
-        ConfigError: A label is not in the list of classes.
-    """
+    """Return the scores over all scenes; the prediction of a voxel holds for all its points."""
     matrix = ConfusionMatrix(num_classes)
     for scene in tqdm(scenes, desc='evaluation', disable=None):
         probability, inverse = classifier(scene)

@@ -10,7 +10,7 @@ from torch import nn
 
 from concerto_ros.errors import ConfigError
 from concerto_ros.model import PointTransformerV3, save_checkpoint
-from training.evaluation.backbone_features import BackboneFeatures, load_backbone
+from training.evaluation.backbone_features import RANDOM, BackboneFeatures, load_backbone
 from training.evaluation.class_lists import ClassList
 from training.evaluation.config import ProbeConfig
 from training.evaluation.evaluate import Classifier, HeadClassifier
@@ -23,6 +23,7 @@ from training.evaluation.segmentation_network import SegmentationNetwork, with_d
 from training.evaluation.sources import make_source
 from training.evaluation.training_rows import collect_rows, no_scaling
 from training.evaluation.tune import tune
+from training.origin import settings_of, source_of_run
 
 HEAD_FILE, BACKBONE_FILE = 'head.safetensors', 'backbone.safetensors'
 
@@ -37,7 +38,7 @@ class Job:
         classes: What is to be told apart.
         train: Scenes to learn from.
         validation: Scenes that will be asked about.
-        folder: For what the node can load.
+        folder: For what is trained.
     """
 
     config: ProbeConfig
@@ -54,10 +55,13 @@ class Trained(NamedTuple):
     Attributes:
         classifier: Of scenes.
         source: The features it reads.
+        node: Parameters with which the node does the same; none if it cannot, because it reads
+            the features of all stages of a backbone and nothing else.
     """
 
     classifier: Classifier
     source: FeatureSource
+    node: dict[str, str]
 
 
 def train_probe(job: Job) -> Trained:
@@ -84,14 +88,17 @@ def _linear(job: Job) -> Trained:
     rows = collect_rows(source, job.train, c.linear.voxels_per_scene, c.run.seed)
     head = train_linear(rows, job.classes, c.linear, c.optimizer, c.run.seed, job.device)
     head.save(job.folder / HEAD_FILE)
-    return Trained(HeadClassifier(source, head), source)
+    is_known = c.source.kind == 'backbone' and c.source.checkpoint != RANDOM
+    node = _node(job, c.source.checkpoint) if is_known else {}
+    return Trained(HeadClassifier(source, head), source, node)
 
 
 def _knn(job: Job) -> Trained:
     c = job.config
     source = make_source(c, job.device, (job.train, job.validation))
     rows = collect_rows(source, job.train, c.knn.voxels_per_scene, c.run.seed)
-    return Trained(KnnClassifier(rows, source, len(job.classes.names), c.knn, job.device), source)
+    classifier = KnnClassifier(rows, source, len(job.classes.names), c.knn, job.device)
+    return Trained(classifier, source, {})
 
 
 def _decoder(job: Job) -> Trained:
@@ -138,8 +145,17 @@ def _tuned(
     tune(network, job.train, c, job.device)
     model: PointTransformerV3 = finish(network.backbone)
     head = make_head(network.head, no_scaling(network.head.in_features), job.classes)
-    save_checkpoint(model, job.folder / BACKBONE_FILE)
+    origin = {'settings': settings_of(c), 'source': source_of_run()}
+    save_checkpoint(model, job.folder / BACKBONE_FILE, origin)
     head.save(job.folder / HEAD_FILE)
+    node = _node(job, str(job.folder / BACKBONE_FILE)) if model.config.enc_mode else {}
     name, voxel_size = f'{c.source.checkpoint} {c.probe.method}', c.data.voxel_size
     source = BackboneFeatures(model, name, voxel_size, job.device, c.run.precision)
-    return Trained(HeadClassifier(source, head), source)
+    return Trained(HeadClassifier(source, head), source, node)
+
+
+def _node(job: Job, checkpoint: str) -> dict[str, str]:
+    head, voxel_size = str(job.folder / HEAD_FILE), str(job.config.data.voxel_size)
+    return {
+        'semantics.checkpoint': checkpoint, 'semantics.head': head, 'map.voxel_size': voxel_size,
+    }  # fmt: skip

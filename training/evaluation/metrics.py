@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from concerto_ros.errors import ConfigError
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scores:
@@ -48,19 +46,10 @@ class ConfusionMatrix:
         """Count the raw points of a scene.
 
         Args:
-            truth: (N,) int64; below 0 is ignored.
+            truth: (N,) int64 below L; below 0 is ignored.
             predicted: (N,) int64 in 0..L-1.
-
-        Raises:
-            ConfigError: A true class is not in the list.
         """
         size = len(self.counts)
-        highest = int(truth.max(initial=-1))
-        if highest >= size:
-            raise ConfigError(
-                f'the labels name class {highest}, the vocabulary has {size} classes: '
-                'data.segment and data.vocabulary must belong together'
-            )
         known = truth >= 0
         cell = truth[known] * size + predicted[known]
         self.counts += np.bincount(cell, minlength=size * size).reshape(size, size)

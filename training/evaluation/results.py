@@ -28,6 +28,7 @@ class ProbeResult:
         data_hash: SHA-256 of the clouds and labels that were read.
         code: Versions and git hash.
         seconds: By stage.
+        node: Parameters with which the node does the same; none if it cannot.
     """
 
     scores: Scores
@@ -40,6 +41,7 @@ class ProbeResult:
     data_hash: str
     code: dict[str, str]
     seconds: dict[str, float]
+    node: dict[str, str]
 
     def table(self) -> str:
         """Return IoU and accuracy of each class in percent, and their means."""
@@ -59,6 +61,16 @@ class ProbeResult:
             f'| all points | | {100 * s.allacc:.2f} | |',
         ]
         return '\n'.join(rows) + '\n'
+
+    def for_the_node(self) -> str:
+        """Return the sentence that tells what the node can do with what was trained."""
+        if self.node:
+            parameters = ' '.join(f'{name}={value}' for name, value in self.node.items())
+            return f'for the node: {parameters}\n'
+        return (
+            'nothing of this is for the node, whose heads read the features of all stages of a '
+            'backbone with weights\n'
+        )
 
     def write(self, folder: Path) -> None:
         """Write table.md and results.json."""
@@ -86,6 +98,7 @@ class ProbeResult:
             'code': self.code,
             'seconds': self.seconds,
             'settings': self.settings,
+            'node': self.node,
         }
 
 

@@ -37,7 +37,7 @@ def run_probe(config: ProbeConfig) -> ProbeResult:
     seconds: dict[str, float] = {}
     job = _make_job(config)
     with _timed(seconds, 'training'):
-        classifier, source = train_probe(job)
+        classifier, source, node = train_probe(job)
     with _timed(seconds, 'evaluation'):
         if config.probe.test_time_variants:
             classifier = VariantsClassifier(classifier)
@@ -53,6 +53,7 @@ def run_probe(config: ProbeConfig) -> ProbeResult:
         data_hash=files_hash(chain(job.train.cloud_files(), job.validation.cloud_files())),
         code=source_of_run(),
         seconds=seconds,
+        node=node,
     )
     result.write(job.folder)
     return result
@@ -65,6 +66,7 @@ def _make_job(config: ProbeConfig) -> Job:
         'data.train',
         data.train,
         data.segment,
+        len(classes.names),
         scene_share=probe.scene_share,
         points_per_scene=probe.points_per_scene,
         seed=config.run.seed,
@@ -74,7 +76,9 @@ def _make_job(config: ProbeConfig) -> Job:
         device=choose_device(config.run.device),
         classes=classes,
         train=train,
-        validation=ProbeScenes('data.validation', data.validation, data.segment),
+        validation=ProbeScenes(
+            'data.validation', data.validation, data.segment, len(classes.names)
+        ),
         folder=make_folder(config.run.output),
     )
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from concerto_ros.errors import ConcertoError
 from concerto_ros.model import PointBatch, Recipe
 from training.datasets.labelled import LabelledScene
 from training.evaluation.config import TuningSection
@@ -80,13 +81,47 @@ class SceneCrops(Dataset[LabelledVoxels]):
 
 
 def crop_batches(crops: SceneCrops, config: TuningSection, seed: int) -> Iterator[LabelledVoxels]:
-    """Yield the batches of all passes of all steps, in order."""
-    yield from DataLoader(
-        crops,
+    """Yield the batches of all passes of all steps, in order.
+
+    Raises:
+        ConcertoError: A scene cannot be used; its sentence comes without the traceback that a
+            worker would put around it.
+    """
+    batches = DataLoader(
+        _Told(crops),
         batch_size=config.batch_size // config.accumulation,
         num_workers=config.num_workers,
-        collate_fn=partial(join_crops, mix_chance=config.mix_chance, seed=seed),
+        collate_fn=partial(_join_told, mix_chance=config.mix_chance, seed=seed),
     )
+    for batch in batches:
+        if isinstance(batch, ConcertoError):
+            raise batch
+        yield batch
+
+
+class _Told(Dataset[LabelledVoxels | ConcertoError]):
+    """Crops, or the error in the place of one."""
+
+    def __init__(self, crops: SceneCrops) -> None:
+        self._crops = crops
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def __getitem__(self, index: int) -> LabelledVoxels | ConcertoError:
+        try:
+            return self._crops[index]
+        except ConcertoError as err:
+            return err
+
+
+def _join_told(
+    items: Sequence[LabelledVoxels | ConcertoError], mix_chance: float, seed: int
+) -> LabelledVoxels | ConcertoError:
+    """Join crops into a batch, or return the first error."""
+    errors = [item for item in items if isinstance(item, ConcertoError)]
+    crops = [item for item in items if isinstance(item, LabelledVoxels)]
+    return errors[0] if errors else join_crops(crops, mix_chance, seed)
 
 
 def join_crops(items: Sequence[LabelledVoxels], mix_chance: float, seed: int) -> LabelledVoxels:

@@ -49,16 +49,14 @@ def with_decoder(encoder: PointTransformerV3, depth: int, seed: int) -> PointTra
     """Return a network with the weights of an encoder and a new decoder, without gradients yet.
 
     Args:
-        encoder: Trained; a decoder it may have is left out.
+        encoder: Trained.
         depth: Blocks of each stage of the decoder.
         seed: Of the decoder's weights; leaves the global generator alone.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = PointTransformerV3(decoder_config(encoder.config, depth))
-    own = model.state_dict()
-    learned = {k: t for k, t in encoder.state_dict().items() if not k.startswith('dec.')}
-    model.load_state_dict({**own, **learned})
+    model.load_state_dict({**model.state_dict(), **encoder.state_dict()})
     return model.requires_grad_(True)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import islice
 
 import torch
-from tqdm import tqdm
 
 from concerto_ros.model import precision
 from training.datasets.labelled import LabelledScene
@@ -13,6 +12,7 @@ from training.evaluation.head_optimizer import HeadOptimizer
 from training.evaluation.lovasz import segmentation_loss
 from training.evaluation.scene_crops import SceneCrops, crop_batches
 from training.evaluation.segmentation_network import SegmentationNetwork
+from training.evaluation.tuning_progress import TuningProgress
 
 
 def tune(
@@ -32,15 +32,16 @@ def tune(
         device: Where the network is.
 
     Raises:
-        ConcertoError: The loss is not finite.
+        ConcertoError: The loss is not finite, or a scene cannot be used.
     """
     section, seed = config.tuning, config.run.seed
     torch.manual_seed(seed)
     steps = HeadOptimizer(network.named_parameters(), config.optimizer, section.num_steps)
     crops = SceneCrops(scenes, section, config.data.voxel_size, seed)
-    batches = crop_batches(crops, section, seed)
+    progress = TuningProgress(section.num_steps, config.run.log_every)
+    batches = progress.timed(crop_batches(crops, section, seed))
     network.train()
-    for _ in tqdm(range(section.num_steps), desc=config.probe.method, disable=None):
+    for step in range(section.num_steps):
         steps.zero_grad()
         total = torch.zeros((), device=device)
         for batch in islice(batches, section.accumulation):
@@ -50,4 +51,5 @@ def tune(
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         steps.step(total)
+        progress.step_done(step, total)
     network.eval()
