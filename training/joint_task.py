@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from concerto_ros.errors import CheckpointError, ConfigError
 from concerto_ros.model import load_checkpoint
 from training.backbone_sizes import backbone_config
+from training.checkpoint import tensor_difference
 from training.config import TrainingConfig
 from training.datasets.loader import make_loader, rank_batches
 from training.datasets.open_scenes import open_scenes
@@ -119,21 +120,24 @@ class NoTokens:
 
 
 def load_initial(objective: JointObjective, name_or_path: str) -> None:
-    """Start student and teacher from the weights of a checkpoint.
+    """Start student and teacher from the encoder of a checkpoint.
 
     Raises:
         CheckpointError: It cannot be read, or is of another shape.
     """
     model, _ = load_checkpoint(name_or_path)
-    branches = [objective.student, *([objective.teacher] if objective.teacher else [])]
-    try:
-        for branch in branches:
-            branch.backbone.load_state_dict(model.state_dict())
-    except RuntimeError as err:
+    found = {k: t for k, t in model.state_dict().items() if not k.startswith('dec.')}
+    token = 'embedding.mask_token'
+    if token not in found:
+        _log.info('"backbone.initial" %s holds no mask token: it starts anew', name_or_path)
+        found[token] = objective.student.backbone.state_dict()[token]
+    if difference := tensor_difference(objective.student.backbone.state_dict(), found):
         raise CheckpointError(
             f'"backbone.initial" {name_or_path} is of another shape than the backbone of the '
-            f'settings: {err}'
-        ) from err
+            f'settings ({difference}): set "backbone.size" to that of the checkpoint'
+        )
+    for branch in filter(None, (objective.student, objective.teacher)):
+        branch.backbone.load_state_dict(found)
 
 
 def _share(scenes: SceneDataset) -> list[DataFile]:
