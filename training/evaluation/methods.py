@@ -1,6 +1,6 @@
 """The probes by name: each trains what it trains and returns a classifier of scenes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from training.evaluation.training_rows import collect_rows, no_scaling
 from training.evaluation.tune import tune
 from training.origin import settings_of, source_of_run
 
+Origin = Mapping[str, Mapping[str, Any]]
 HEAD_FILE, BACKBONE_FILE = 'head.safetensors', 'backbone.safetensors'
 
 
@@ -145,7 +146,7 @@ def _tuned(
     tune(network, job.train, c, job.device)
     model: PointTransformerV3 = finish(network.backbone)
     head = make_head(network.head, no_scaling(network.head.in_features), job.classes)
-    origin = {'settings': settings_of(c), 'source': source_of_run()}
+    origin: Origin = {'settings': settings_of(c), 'source': source_of_run()}
     save_checkpoint(model, job.folder / BACKBONE_FILE, origin)
     head.save(job.folder / HEAD_FILE)
     node = _node(job, str(job.folder / BACKBONE_FILE)) if model.config.enc_mode else {}
