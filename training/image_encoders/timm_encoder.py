@@ -1,16 +1,20 @@
 """Networks of timm: vision transformers (DINOv2, DINOv3, SigLIP ...) and convolutional ones."""
 
-import difflib
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
-from concerto_ros.errors import BackendUnavailable, CheckpointError, ConfigError
-from concerto_ros.torchvision_beside_cpu import declare_operators
+from concerto_ros.errors import CheckpointError
 from concerto_ros.weights_file import read_weights
 from training.image_encoders.encoder import ImageEncoder, PixelStatistics
+from training.image_encoders.libraries import (
+    import_library,
+    loading_weights,
+    no_places,
+    unknown_model,
+)
 
 
 def load_timm(name: str, image_size: int) -> ImageEncoder:
@@ -22,14 +26,11 @@ def load_timm(name: str, image_size: int) -> ImageEncoder:
         BackendUnavailable: timm is not installed.
     """
     model, _, file = name.removeprefix('timm:').partition('@')
-    timm = _import_timm()
+    timm = import_library('timm', 'timm')
     if not timm.is_model(model):
-        near = difflib.get_close_matches(model, timm.list_models(pretrained=True), n=3)
-        raise ConfigError(f'timm has no model "{model}"; near are {", ".join(near) or "none"}')
-    try:
+        raise unknown_model('timm', model, timm.list_models(pretrained=True))
+    with loading_weights(name, 'timm:MODEL@FILE'):
         network = _create(timm, model, image_size, pretrained=not file)
-    except (OSError, RuntimeError, ValueError) as err:
-        raise unavailable(name, 'timm:MODEL@FILE', err) from err
     if file:
         _load_file(network, name, file)
     settings = network.pretrained_cfg
@@ -72,9 +73,9 @@ def trunk_encoder(name: str, network: Any, pixels: PixelStatistics) -> ImageEnco
     """
     patch_size = getattr(getattr(network, 'patch_embed', None), 'patch_size', None)
     if patch_size is None or patch_size[0] != patch_size[1]:
-        raise _no_transformer(name)
+        raise no_places(name)
     if not hasattr(network, 'num_prefix_tokens'):
-        raise _no_transformer(name)
+        raise no_places(name)
     return ImageEncoder(
         name, network, _token_reader(network), patch_size[0], network.num_features,
         architecture=_architecture(network), pixels=pixels,
@@ -88,7 +89,7 @@ def _map_encoder(name: str, network: Any, pixels: PixelStatistics) -> ImageEncod
         ConfigError: It gives no such map.
     """
     if not (hasattr(network, 'forward_intermediates') and getattr(network, 'feature_info', None)):
-        raise _no_transformer(name)
+        raise no_places(name)
     last = network.feature_info[-1]
 
     def read(images: Tensor) -> Tensor:
@@ -114,30 +115,3 @@ def _token_reader(network: Any) -> Callable[[Tensor], Tensor]:
         return tokens[:, network.num_prefix_tokens :]
 
     return read
-
-
-def unavailable(name: str, local_form: str, err: Exception) -> CheckpointError:
-    """Return the error of weights that cannot be loaded, with the cures."""
-    reason = (str(err).strip() or type(err).__name__).splitlines()[0]
-    return CheckpointError(
-        f'the weights of {name} cannot be loaded ({reason}): connect to the internet once, set '
-        f'HF_HOME to a folder that holds them, or give a file as {local_form}'
-    )
-
-
-def _no_transformer(name: str) -> ConfigError:
-    return ConfigError(
-        f'{name} makes neither one token per square patch nor maps of stages; choose one such as '
-        'timm:vit_small_patch14_reg4_dinov2.lvd142m or timm:convnext_tiny.dinov3_lvd1689m'
-    )
-
-
-def _import_timm() -> Any:
-    declare_operators()
-    try:
-        import timm
-    except (ImportError, RuntimeError) as err:  # a torchvision that does not fit: RuntimeError
-        raise BackendUnavailable(
-            f'this image encoder needs the package timm: pip install timm ({err})'
-        ) from err
-    return timm
