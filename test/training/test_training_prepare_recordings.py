@@ -149,6 +149,16 @@ def test_bad_options_are_told(bag, options, match, tmp_path, caplog):
     assert match in caplog.text
 
 
+def test_topics_of_a_folder_of_frames_are_refused(bag, tmp_path, caplog):
+    folder = tmp_path / 'frames'
+    for name in ('color', 'depth'):
+        (folder / name).mkdir(parents=True)
+    options = ['--color', '/a', '--camera-info', '/b', '-o', str(tmp_path / 'data')]
+    assert main(['bag', str(bag), str(folder), *options]) == 2
+    assert 'frames without topics; leave out --color, --camera-info' in caplog.text
+    assert not (tmp_path / 'data').exists()
+
+
 def test_recordings_of_one_name_are_refused(bag, tmp_path, caplog):
     assert main(['bag', str(bag), str(bag), '-o', str(tmp_path)]) == 2
     assert 'several called bathroom' in caplog.text

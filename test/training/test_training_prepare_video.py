@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -41,6 +43,15 @@ def lift(frames):
         T_world_camera=np.stack([np.eye(4)] * count),
         intrinsics=np.stack([np.diag([F, F, 1.0])] * count),
     )
+
+def returns_nothing():
+    pass
+
+def forgets_a_frame():
+    return lambda frames: lift(frames[1:])
+
+def speaks():
+    return lambda frames: 'a wall'
 
 def blind():
     def nothing(frames):
@@ -117,6 +128,32 @@ def test_a_folder_without_images_fails(clip, tmp_path, caplog):
 def test_a_provider_must_exist(clip, name):
     with pytest.raises(ConfigError, match='--provider must be module:attribute'):
         load_provider(name)
+
+
+@pytest.mark.parametrize(
+    ('attribute', 'match'),
+    [
+        ('lift', "lift is none: missing a required argument: 'frames'"),
+        ('W', 'W is none: 64 is not a callable object'),
+        ('returns_nothing', 'must return a function of frames .*, got a NoneType'),
+    ],
+)
+def test_what_makes_no_provider_is_told(clip, tmp_path, caplog, attribute, match):
+    assert prepare(clip, tmp_path, f'stub_provider:{attribute}') == 2
+    assert re.search(match, caplog.text)
+    assert 'is skipped' not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ('attribute', 'reason'),
+    [
+        ('speaks', 'must return PointMaps, got a str'),
+        ('forgets_a_frame', 'must return points of all 4 frames, got 3'),
+    ],
+)
+def test_other_things_than_maps_are_told(clip, tmp_path, caplog, attribute, reason):
+    assert prepare(clip, tmp_path, f'stub_provider:{attribute}') == 2
+    assert f'kitchen is skipped: stub_provider:{attribute} {reason}' in caplog.text
 
 
 def test_maps_of_other_shapes_are_refused():

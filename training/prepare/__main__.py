@@ -2,7 +2,7 @@
 
 import sys
 
-from training.prepare.command import main
-
 if __name__ == '__main__':  # not in worker processes, which import this file
+    from training.prepare.command import main
+
     sys.exit(main())

@@ -8,31 +8,24 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from types import FrameType
+from typing import NamedTuple
 
-import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from concerto_ros.errors import ConcertoError, ConfigError
 from training.datasets.layout import SceneWriter, is_complete, write_split
-from training.prepare.scene import SceneReport
+from training.made_by import write_made_by
+from training.prepare.made_by import check_made_by, made_by, record_file
+from training.prepare.scene import SceneJob, SceneReport
+from training.prepare.workspace import workspace
 
 _log = logging.getLogger(__name__)
-
-
-class SceneJob(Protocol):
-    """One scene to prepare; it travels to another process."""
-
-    @property
-    def name(self) -> str:
-        """Name of the scene and of its folders."""
-
-    def write(self, writer: SceneWriter) -> SceneReport:
-        """Make the scene and write all its parts."""
 
 
 class Outcome(NamedTuple):
@@ -77,13 +70,16 @@ def prepare_scenes(
         num_workers: Processes; 1: this one.
 
     Raises:
-        ConfigError: Two scenes have the same name.
+        ConfigError: Two scenes have the same name, a scene that is there was made from another
+            source or with other options, or the root cannot be written.
     """
     _check_names(jobs)
-    todo = [job for job in jobs if not is_complete(root, split, job.name)]
-    report = BatchReport(num_complete=len(jobs) - len(todo))
+    complete = {job.name for job in jobs if is_complete(root, split, job.name)}
+    check_made_by([job for job in jobs if job.name in complete], root, split)
+    todo = [job for job in jobs if job.name not in complete]
+    report = BatchReport(num_complete=len(complete))
     bar = tqdm(total=len(jobs), initial=report.num_complete, unit='scene')
-    with bar, logging_redirect_tqdm():
+    with workspace(root, split), bar, logging_redirect_tqdm():
         for outcome in _outcomes(todo, root, split, num_workers):
             _take(report, outcome)
             bar.set_postfix(failed=len(report.failed))
@@ -128,9 +124,10 @@ def _outcomes(
         return
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context('spawn')  # threads of torch do not survive a fork
-    executor = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker)
+    executor = ProcessPoolExecutor(num_workers, mp_context=context)
     try:
-        futures = {executor.submit(_run_in_worker, run, job): job for job in jobs}
+        with _what_children_inherit():
+            futures = {executor.submit(_run_in_worker, run, job): job for job in jobs}
         yield from (_result(future, futures[future]) for future in as_completed(futures))
     except BaseException:
         for child in set(multiprocessing.active_children()) - before:
@@ -143,8 +140,10 @@ def _outcomes(
 def run_job(job: SceneJob, *, root: Path, split: str) -> Outcome:
     """Prepare one scene; whatever is wrong with it becomes the reason in the outcome."""
     try:
+        made = made_by(job)  # of the source as it is now; it may grow meanwhile
         with SceneWriter(root, split, job.name) as writer:
             report = job.write(writer)
+            write_made_by(record_file(root, split, job.name), made)
     except ConcertoError as err:
         return Outcome(job.name, None, ' '.join(str(err).split()))
     except Exception as err:  # data of strangers breaks in ways that nobody listed
@@ -163,16 +162,32 @@ def _result(future: 'Future[Outcome]', job: SceneJob) -> Outcome:
         )
 
 
-def _start_worker() -> None:
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us
+@contextmanager
+def _what_children_inherit() -> Iterator[None]:
+    """Let processes that begin meanwhile use one thread, and not end by Ctrl-C but by us."""
+    name = 'OMP_NUM_THREADS'
+    before = os.environ.get(name)
+    os.environ[name] = '1'
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def _run_in_worker(run: 'partial[Outcome]', job: SceneJob) -> Outcome:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         return run(job)
     except KeyboardInterrupt:  # the writer has removed what was half done
         os._exit(130)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the pool sends another one
+    raise KeyboardInterrupt

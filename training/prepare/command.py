@@ -12,28 +12,28 @@ from training.prepare.recordings_command import add_recordings_command
 from training.prepare.rooms_command import add_rooms_command
 from training.prepare.scannet_command import add_scannet_command
 from training.prepare.video_command import add_video_command
+from training.stopping import StopRequestedError, stop_at_once
 
 _log = logging.getLogger(__name__)
 _COMMANDS = (add_recordings_command, add_rooms_command, add_scannet_command, add_video_command)
-_BAD_USAGE, _INTERRUPTED = 2, 130
+_BAD_USAGE, _STOPPED = 2, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare scenes and return the exit status.
 
-    0: all scenes are there; 1: some failed; 2: all failed, or bad usage; 130: Ctrl-C.
+    0: all scenes are there; 1: some failed; 2: all failed, or bad usage; 143: stopped by a
+    signal.
     """
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     args = _parser().parse_args(argv)
     try:
         num_workers = args.workers or os.cpu_count() or 1
-        report = prepare_scenes(args.jobs(args), args.output, args.split, num_workers)
+        with stop_at_once():
+            report = prepare_scenes(args.jobs(args), args.output, args.split, num_workers)
     except (ConcertoError, OSError) as err:
         _log.error('prepare: %s', ' '.join(str(err).split()))
-        return _BAD_USAGE
-    except KeyboardInterrupt:
-        _log.error('prepare: interrupted; the same command goes on with the scenes not yet made')
-        return _INTERRUPTED
+        return _STOPPED if isinstance(err, StopRequestedError) else _BAD_USAGE
     _tell(report, args.output / 'splits' / f'{args.split}.json')
     return report.exit_status
 
@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m training.prepare',
         description='Turn recordings, public data and synthetic rooms into the layout that '
-        'training reads. Scenes that are complete are skipped, so that a stopped run goes on.',
+        'training reads. Scenes that are complete are skipped, so that a stopped run goes on; '
+        'those that were made from another source or with other options are refused.',
     )
     commands = parser.add_subparsers(required=True, metavar='COMMAND', title='commands')
     for add in _COMMANDS:

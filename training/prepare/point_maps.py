@@ -12,6 +12,7 @@ Example:
 """
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,7 +77,7 @@ def load_provider(name: str) -> PointMapProvider:
     """Return what `module:attribute`, a function without arguments, returns.
 
     Raises:
-        ConfigError: There is no such module or attribute.
+        ConfigError: There is no such function, or it returns nothing that can be called.
     """
     module_name, _, attribute = name.partition(':')
     try:
@@ -85,5 +86,34 @@ def load_provider(name: str) -> PointMapProvider:
         raise ConfigError(
             f'--provider must be module:attribute that can be imported, got "{name}": {err}'
         ) from err
+    try:
+        inspect.signature(make).bind()
+    except (TypeError, ValueError) as err:
+        raise ConfigError(
+            f'--provider must name a function without arguments that makes the provider; {name} '
+            f'is none: {err}'
+        ) from err
     provider: PointMapProvider = make()
+    if not callable(provider):
+        raise ConfigError(
+            f'--provider {name} must return a function of frames (see PointMapProvider), got a '
+            f'{type(provider).__name__}'
+        )
     return provider
+
+
+def lift(provider: str, frames: Sequence[NDArray[np.uint8]]) -> PointMaps:
+    """Return the points of the frames of one clip, each (H, W, 3) uint8 RGB.
+
+    Raises:
+        ConfigError: As of `load_provider`.
+        SourceError: The provider returned something else.
+    """
+    maps = load_provider(provider)(frames)
+    if not isinstance(maps, PointMaps):
+        raise SourceError(f'{provider} must return PointMaps, got a {type(maps).__name__}')
+    if len(maps.points) != len(frames):
+        raise SourceError(
+            f'{provider} must return points of all {len(frames)} frames, got {len(maps.points)}'
+        )
+    return maps

@@ -104,12 +104,19 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _options(args: argparse.Namespace, source: Path) -> dict[str, Any]:
-    """Return what was asked for, as options of `open_source`, which refuses what does not fit."""
+    """Return what was asked for, as options of `open_source`.
+
+    Raises:
+        ConfigError: Topics are given for a folder of frames.
+    """
     options: dict[str, Any] = {'up': args.up}
     if args.intrinsics:
         options['intrinsics'] = args.intrinsics
     topics = {name: getattr(args, name) for name in _TOPICS if getattr(args, name)}
-    if topics and not is_tum_folder(source) and not is_numbered_folder(source):
+    if topics and (is_tum_folder(source) or is_numbered_folder(source)):
+        names = ', '.join(f'--{name.replace("_", "-")}' for name in topics)
+        raise ConfigError(f'{source} is a folder of frames without topics; leave out {names}')
+    if topics:
         from concerto_ros.io.bag_topics import TopicNames
 
         options['topics'] = TopicNames(**topics)

@@ -1,6 +1,7 @@
 """What a prepared scene is made of, and how its images are linked to its cloud."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,17 @@ class SceneCloud:
 
     def __len__(self) -> int:
         return len(self.coord)
+
+
+class SceneJob(Protocol):
+    """One scene to prepare, a dataclass of all that shapes it; it travels to another process."""
+
+    @property
+    def name(self) -> str:
+        """Name of the scene and of its folders."""
+
+    def write(self, writer: SceneWriter) -> 'SceneReport':
+        """Make the scene and write all its parts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from concerto_ros.errors import SourceError
 from concerto_ros.io.images import decode_compressed_color
 from training.datasets.layout import SceneWriter
 from training.prepare.ground import upright
-from training.prepare.point_maps import PointMaps, load_provider
+from training.prepare.point_maps import PointMaps, lift
 from training.prepare.scene import SceneReport, evenly
 
 _SUFFIXES = ('.jpg', '.jpeg', '.png')
@@ -42,7 +42,7 @@ class VideoJob:
         """Lift the frames and set them upright; each valid pixel is a point and its link."""
         files = image_files(self.folder)
         chosen = [files[i] for i in sorted(evenly(len(files), self.num_images))]
-        maps = load_provider(self.provider)([_read(file) for file in chosen])
+        maps = lift(self.provider, [_read(file) for file in chosen])
         if not maps.is_valid.any():
             raise SourceError(f'{self.provider} found no point in the frames of {self.folder}')
         _write_maps(writer, maps, [file.stem for file in chosen])
