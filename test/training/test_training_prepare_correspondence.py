@@ -6,8 +6,9 @@ import pytest
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.rooms.room import DEFAULT_CAMERA, SyntheticRoom
-from training.prepare.correspondence import EXACT, Tolerance, visible_points
+from training.prepare.correspondence import Tolerance, visible_points
 
+EXACT = Tolerance(base=0.01, share=0.005)  # the paper's 1 cm, and the rounding of mm at a distance
 CAMERA = PinholeCamera(width=8, height=6, fx=10.0, fy=10.0, cx=3.5, cy=2.5)
 
 

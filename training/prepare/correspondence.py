@@ -33,7 +33,6 @@ class Tolerance:
         return self.base + self.share * depth
 
 
-EXACT = Tolerance(base=0.01, share=0.005)  # the paper's 1 cm, and the rounding of mm at a distance
 # About three standard deviations of a structured-light camera between 1 and 4 m (rooms/noise.py),
 # and what poses of a recording add.
 MEASURED = Tolerance(base=0.015, share=0.015)
