@@ -1,4 +1,7 @@
-"""Nearest rows of two sets of clouds, by a grid that is searched finely first."""
+"""Nearest rows of two sets of clouds, by a grid that is searched finely first.
+
+Apart from `prepare.nearest`, which is faster on whole scenes but has neither GPU nor many clouds.
+"""
 
 from typing import NamedTuple
 

