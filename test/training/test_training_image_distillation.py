@@ -1,6 +1,7 @@
 """Crops of images, and a small transformer that learns from them."""
 
 import copy
+import signal
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ from training.images.crops import change_colors, collate_images, draw_crops
 from training.images.dataset import ImageDataset
 from training.images.distillation import ImageDistillation
 from training.images.places import draw_patch_mask, same_place
+from training.images.task import ImageTask
 from training.optimizer import apply_step_values, make_optimizer
 from training.schedules import step_values
+from training.stopping import StopRequestedError
+from training.trainer import Trainer
 
 CONFIG = build(
     ImageTrainingConfig,
@@ -258,6 +262,37 @@ def test_one_batch_is_learnt(batch):
         losses.append(result.total.item())
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     assert result.terms['prototypes'] > 0.3  # no collapse
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def image_task(split, folder):
+    settings = {'run.output': str(folder), 'run.num_steps': 3, 'run.precision': 'fp32',
+                'data.splits': str(split), 'data.num_workers': 0}  # fmt: skip
+    return ImageTask(build(ImageTrainingConfig, settings, CONFIG), torch.device('cpu'))
+
+
+def trained(task):
+    Trainer(task, torch.device('cpu')).train()
+    return task.objective.state_dict()
+
+
+def test_a_run_ended_by_a_signal_goes_on_exactly(tiny_split, tmp_path):
+    task = image_task(tiny_split, tmp_path / 'parts')
+    batches = task.batches
+
+    def interrupted(first_step):
+        for batch in batches(first_step):
+            signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+    task.batches = interrupted
+    with pytest.raises(StopRequestedError, match='after step 1 of 3'):
+        trained(task)
+    parts = trained(image_task(tiny_split, tmp_path / 'parts'))
+    for name, tensor in trained(image_task(tiny_split, tmp_path / 'whole')).items():
+        assert torch.equal(parts[name], tensor), name
 
 
 # --- settings ------------------------------------------------------------------------------------

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from training_ranks import run_ranks, start_process
 
 from concerto_ros.config.tree import build
 from concerto_ros.errors import CheckpointError, ConfigError
@@ -28,29 +30,13 @@ from training.trainer import Trainer
 CPU = torch.device('cpu')
 
 
-def command(settings, *starter):
-    starter = starter or (sys.executable, '-m')
-    values = [f'{name}={value}' for name, value in settings.items()]
-    return [*starter, 'training.pretrain', os.devnull, *values]
+def arguments_of(settings):
+    return [os.devnull, *(f'{name}={value}' for name, value in settings.items())]
 
 
-@pytest.fixture
-def environment():
-    return {**os.environ, 'OMP_NUM_THREADS': '1'}
-
-
-@pytest.fixture
-def pretrain(root, environment):
-    """Return a function that runs the command to its end and gives its status and output."""
-
-    def run(settings, *starter):
-        done = subprocess.run(
-            command(settings, *starter), cwd=root, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
-        )  # fmt: skip
-        return done.returncode, done.stdout
-
-    return run
+def pretrain(settings):
+    """Do what the command does, in this process; return its status."""
+    return run_command('training.pretrain', TrainingConfig, JointTask, arguments_of(settings))
 
 
 @pytest.fixture(autouse=True)
@@ -94,33 +80,35 @@ def joint_settings(small_settings, vit, tmp_path):
             'cross_modal.token_cache': str(tmp_path / 'tokens')}  # fmt: skip
 
 
-def test_kill_9_and_the_same_command_give_what_one_run_gives(
-    joint_settings, tmp_path, root, environment, pretrain
-):
+def test_kill_9_and_the_same_command_give_what_one_run_gives(joint_settings, tmp_path, capsys):
     settings = {**joint_settings, 'run.num_steps': 12, 'run.save_every': 2}
     killed = {**settings, 'run.output': str(tmp_path / 'killed')}
-    with subprocess.Popen(command(killed), cwd=root, env=environment,
-                          stdout=subprocess.DEVNULL) as process:  # fmt: skip
-        deadline = time.monotonic() + 60
-        while not (tmp_path / 'killed' / LAST).exists() and time.monotonic() < deadline:
-            time.sleep(0.005)
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    process = start_process(pretrain, killed)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / 'killed' / LAST).exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     done = load_state(tmp_path / 'killed' / LAST).step
     assert 0 < done < 12
 
-    status, output = pretrain(killed)
-    assert (status, f'going on after step {done}' in output) == (0, True), output
+    assert pretrain(killed) == 0
+    assert f'going on after step {done}' in capsys.readouterr().out
     whole = train_here({**settings, 'run.output': str(tmp_path / 'whole')})
     assert_equal(dict(weights(tmp_path / 'killed')), whole)
 
 
-def test_two_ranks_do_what_one_does(joint_settings, tmp_path, pretrain):
+def pretrain_as_rank(_rank, settings):
+    warnings.simplefilter('error', FutureWarning)
+    return pretrain(settings)
+
+
+def test_two_ranks_do_what_one_does(joint_settings, tmp_path):
     settings = {**joint_settings, 'run.num_steps': 3, 'backbone.drop_path': 0.0}
     one = train_here({**settings, 'run.output': str(tmp_path / 'one')})
-    torchrun = (sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2', '-m')
-    status, output = pretrain({**settings, 'run.output': str(tmp_path / 'two')}, *torchrun)
-    assert (status, 'FutureWarning' in output) == (0, False), output
+    two = {**settings, 'run.output': str(tmp_path / 'two')}
+    assert run_ranks(pretrain_as_rank, two) == [0, 0]
     assert_equal(dict(weights(tmp_path / 'two')), one, rtol=1e-3, atol=1e-5)
     before = JointTask(build(TrainingConfig, settings), CPU).objective.state_dict()
     moved = max(float((one[name] - before[name]).abs().max()) for name in one)
@@ -138,12 +126,11 @@ def test_accumulation_keeps_the_scenes_of_a_step(joint_settings, tmp_path):
     assert len(names[1]) == 8
 
 
-def test_sigterm_leaves_a_state_to_go_on_from(
-    small_settings, tmp_path, root, environment, pretrain
-):
+def test_sigterm_leaves_a_state_to_go_on_from(small_settings, tmp_path, root, capsys):
     settings = {**small_settings, 'run.num_steps': 200, 'run.save_every': 1000,
                 'run.output': str(tmp_path), 'data.num_workers': 1}  # fmt: skip
-    with subprocess.Popen(command(settings), cwd=root, env=environment, text=True,
+    command = [sys.executable, '-m', 'training.pretrain', *arguments_of(settings)]
+    with subprocess.Popen(command, cwd=root, env={**os.environ, 'OMP_NUM_THREADS': '1'}, text=True,
                           stdout=subprocess.PIPE) as process:  # fmt: skip
         for line in process.stdout:
             if 'step 2/' in line:
@@ -153,8 +140,8 @@ def test_sigterm_leaves_a_state_to_go_on_from(
     assert process.returncode == 143, rest
     done = load_state(tmp_path / LAST).step
     assert f'stopped by a signal after step {done} of 200; the same command goes on' in rest
-    status, output = pretrain({**settings, 'run.num_steps': done + 1})
-    assert (status, f'step {done + 1}/{done + 1}' in output) == (0, True), output
+    assert pretrain({**settings, 'run.num_steps': done + 1}) == 0
+    assert f'step {done + 1}/{done + 1}' in capsys.readouterr().out
 
 
 def test_a_corrupt_scene_is_skipped_and_counted(small_settings, tiny_split, tmp_path, caplog):
@@ -263,9 +250,7 @@ def test_a_cache_of_plain_images_and_changed_images_do_not_mix(joint_settings):
 
 def test_wrong_settings_are_one_sentence(small_settings, tmp_path, capsys):
     def status(**changes):
-        values = {**small_settings, 'run.output': str(tmp_path), **changes}
-        arguments = [os.devnull, *(f'{name}={value}' for name, value in values.items())]
-        return run_command('training.pretrain', TrainingConfig, JointTask, arguments)
+        return pretrain({**small_settings, 'run.output': str(tmp_path), **changes})
 
     assert status(**{'run.sed': 1}) == 2
     assert 'training.pretrain: run.sed=1: unknown parameter' in capsys.readouterr().err

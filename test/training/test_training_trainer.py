@@ -10,6 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+from training_ranks import run_ranks
 
 from concerto_ros.errors import CheckpointError, ConcertoError
 from training import checkpoint
@@ -21,6 +22,7 @@ from training.config import (
     RunConfig,
     TrainingConfig,
 )
+from training.distributed import process_group
 from training.optimizer import make_optimizer
 from training.schedules import step_values
 from training.stopping import StopRequestedError
@@ -122,17 +124,22 @@ def test_the_teacher_follows_and_the_student_learns(tmp_path):
     assert not torch.equal(before['teacher.weight'], after['teacher.weight'])
 
 
-def test_a_signal_saves_and_stops(tmp_path):
-    task = PullTask(tmp_path, save_every=100)
+def interrupt(task, number):
+    """Let a signal come while a batch is read."""
     batches = task.batches
 
     def interrupted(first_step):
         for index, batch in enumerate(batches(first_step)):
-            if index == 2:
-                os.kill(os.getpid(), signal.SIGTERM)
+            if index == number:
+                signal.raise_signal(signal.SIGTERM)
             yield batch
 
     task.batches = interrupted
+
+
+def test_a_signal_saves_and_stops(tmp_path):
+    task = PullTask(tmp_path, save_every=100)
+    interrupt(task, 2)
     with pytest.raises(StopRequestedError, match='after step 2 of 4; the same command goes on'):
         train(task)
     assert load_state(tmp_path / LAST).step == 2
@@ -184,6 +191,16 @@ def test_what_is_broken_is_told_once_and_its_visits_are_counted(tmp_path, caplog
     ]
 
 
+def test_the_umask_says_who_may_read(tmp_path):
+    before = os.umask(0o027)
+    try:
+        train(PullTask(tmp_path, keep_every=2, save_every=2))
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob('*.pth')}
+    assert modes == dict.fromkeys([LAST, 'step_00000002.pth', 'step_00000004.pth'], 0o640)
+
+
 def test_curves_of_losses_and_of_monitors_are_apart(tmp_path):
     train(PullTask(tmp_path))
     curves = EventAccumulator(str(tmp_path)).Reload()
@@ -231,3 +248,42 @@ def test_a_run_that_is_done_says_so(tmp_path, caplog):
     with caplog.at_level('INFO'):
         train(PullTask(tmp_path, num_steps=1))
     assert '2 steps are done already: nothing is left to do' in caplog.text
+
+
+# --- two ranks -----------------------------------------------------------------------------------
+
+
+def train_as_rank(rank, folder, interrupted=None):
+    """Train; the given rank, and no other, gets a signal while it reads the second step."""
+    task = PullTask(folder, save_every=100)
+    if rank == interrupted:
+        interrupt(task, 3)
+    with process_group(CPU):
+        try:
+            Trainer(task, CPU).train()
+        except StopRequestedError:
+            return 143
+    return 0
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_rank_leaves_one_state_for_all(tmp_path):
+    assert run_ranks(train_as_rank, tmp_path / 'parts', 1) == [143, 143]
+    assert [path.name for path in (tmp_path / 'parts').glob('*.pth*')] == [LAST]
+    assert load_state(tmp_path / 'parts' / LAST).step == 2
+    assert run_ranks(train_as_rank, tmp_path / 'parts') == [0, 0]
+    assert run_ranks(train_as_rank, tmp_path / 'whole') == [0, 0]
+    parts, whole = (load_state(tmp_path / name / LAST) for name in ('parts', 'whole'))
+    assert parts.step == 4
+    assert_same(parts.state_dict, whole.state_dict)
+
+
+def resume_apart(rank, folder):
+    with process_group(CPU), pytest.raises(ConcertoError, match='one folder that all machines'):
+        Trainer(PullTask(folder / str(rank)), CPU)
+
+
+@pytest.mark.slow
+def test_ranks_that_would_go_on_from_different_steps_are_refused(tmp_path):
+    train(PullTask(tmp_path / '0', num_steps=2))
+    assert run_ranks(resume_apart, tmp_path) == [0, 0]
