@@ -127,9 +127,6 @@ class CrossModalConfig:
         'timm:vit_giant_patch14_reg4_dinov2.lvd142m',
         'timm:MODEL, open_clip:MODEL/PRETRAINED, or vit:FILE (trained by pretrain_image).',
     )
-    standardize: bool = param(
-        False, 'Standardise the channels of tokens over all images so far, before the cosine.'
-    )
     image_size: int = param(518, 'Images are resized to this square.', unit='px', ge=8)
     token_cache: str = param(
         '', 'Folder of tokens, used while augmentation.image is off; empty: none.'

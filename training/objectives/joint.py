@@ -21,7 +21,6 @@ from training.objectives.self_distillation import (
     term_weights,
 )
 from training.objectives.teacher import start_teacher, update_teacher
-from training.objectives.token_scale import TokenScale
 from training.structures import LossTerms, StepValues, ViewBatch
 
 Order = list[list[int]]  # of the curves, for each stage
@@ -49,7 +48,6 @@ class JointObjective(nn.Module):
 
     teacher: Branch | None
     patch_proj: nn.Linear | None
-    token_scale: nn.Module
 
     def __init__(
         self,
@@ -74,8 +72,6 @@ class JointObjective(nn.Module):
             self._token_level = _level('cross_modal', config.cross_modal.up_cast_level, backbone)
             in_channels = sum(backbone.enc_channels[self._token_level :])
             self.patch_proj = nn.Linear(in_channels, image_channels)
-        standardize = self.patch_proj is not None and config.cross_modal.standardize
-        self.token_scale = TokenScale(image_channels) if standardize else nn.Identity()
         if not self.weights:
             raise ConfigError('all weights of distillation.* and cross_modal.* are zero: set one')
         self._image_encoder = (image_encoder,)  # a tuple hides it from the module's own parts
@@ -196,7 +192,7 @@ class JointObjective(nn.Module):
                 f'this batch has {tuple(tokens.shape[1:])}: fill another cross_modal.token_cache, '
                 'or give an image encoder if it has none'
             )
-        seen = self.token_scale(tokens.reshape(-1, channels))[hits.token]
+        seen = tokens.reshape(-1, channels)[hits.token]
         loss, num_hits = cross_modal(masked, self._token_level, hits, seen, patch_proj)
         return self.config.cross_modal.scale * loss, num_hits
 
