@@ -1,6 +1,5 @@
 """The comparison of `training.compare` on a GPU, after its rooms are made on all cores."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 
 from training.command import read_settings
 from training.compare import PROG, stages
+from training.compare import main as compare
 from training.comparison.config import CompareConfig
 from training.image_encoders.small_vit import SmallViT, VitConfig, save_vit
 from training.prepare.command import main as prepare
@@ -17,7 +17,7 @@ SETTINGS = Path('config/training/compare_gpu.yaml')
 _TINY = {
     'compare': """
 jobs: {seeds: "0", parallel: 2, threads: 1}
-data: {train_rooms: 2, test_rooms: 1}
+data: {train_rooms: 1, test_rooms: 1}
 points:
   config: FOLDER/points.yaml
   num_steps: 2
@@ -26,7 +26,7 @@ points:
 probe: {config: FOLDER/probe.yaml}
 """,
     'points': """
-data: {batch_size: 2, num_workers: 0, voxel_size: 0.1}
+data: {batch_size: 1, num_workers: 0, voxel_size: 0.1}
 views: {max_points: 300}
 backbone: {size: nano}
 distillation: {hidden: 16, embed: 8, prototypes: 16}
@@ -51,10 +51,17 @@ def run_comparison(folder: Path, device: torch.device, num_workers: int, *, tiny
     Returns:
         The exit status of the comparison.
     """
+    return compare(prepare_comparison(folder, device, num_workers, tiny=tiny))
+
+
+def prepare_comparison(
+    folder: Path, device: torch.device, num_workers: int, *, tiny: bool
+) -> list[str]:
+    """Make the rooms, as `run_comparison` does; return the arguments of the comparison."""
     settings = _write_tiny(folder) if tiny else SETTINGS
     argv = [str(settings), f'jobs.output={folder}', f'jobs.device={device.type}']
     make_rooms(read_settings(CompareConfig, argv, PROG), num_workers, tiny=tiny)
-    return subprocess.run([sys.executable, '-m', PROG, *argv], check=False).returncode
+    return argv
 
 
 def make_rooms(config: CompareConfig, num_workers: int, *, tiny: bool) -> None:

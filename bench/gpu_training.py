@@ -53,7 +53,7 @@ def main() -> int:
         print('gpu_training: there is no CUDA device; --device cpu --tiny tries the script')
         return 2
     if args.tiny:
-        args.sizes, args.rooms, args.steps, args.workers = ['nano'], 3, 3, [1]
+        args.sizes, args.rooms, args.steps, args.workers = ['nano'], 2, 3, [1]
     num_wrong = 0
     if 'parity' in args.parts:
         num_wrong = sum(check_parity(size, args) for size in args.sizes)
@@ -101,7 +101,8 @@ def check_parity(size: str, args: argparse.Namespace) -> bool:
     config = replace(config, backbone=replace(config.backbone, drop_path=0.0))
     num_points = config.views.max_points if args.tiny else 8192
     config = replace(config, views=replace(config.views, max_points=num_points))
-    scene = part(room_sample(0.02, token_shape(config).patches), 2 * num_points)
+    spacing = 0.1 if args.tiny else 0.02
+    scene = part(room_sample(spacing, token_shape(config).patches), 2 * num_points)
     batch = batch_of(scene, 0, config)
     expected = _terms(config, batch, torch.device('cpu'))
     found = _terms(config, batch, args.device)
@@ -207,7 +208,10 @@ def _config(size: str, args: argparse.Namespace, *, is_cached: bool = False) -> 
 def _shrunk(config: TrainingConfig) -> TrainingConfig:
     changes: dict[str, Any] = {
         'views': ViewsConfig(max_points=300),
-        'data': replace(config.data, voxel_size=0.1),
+        'backbone': replace(
+            config.backbone, depths='1,1,1,1,1', channels='16,16,16,32,32', heads='1,1,1,2,2'
+        ),
+        'data': replace(config.data, voxel_size=0.1, batch_size=2),
         'distillation': DistillationConfig(hidden=16, embed=8, prototypes=16),
         'cross_modal': replace(
             config.cross_modal, image_encoder='timm:vit_small_patch14_reg4_dinov2', image_size=28

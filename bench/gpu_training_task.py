@@ -83,11 +83,11 @@ def run_steps(
 
 def _step(task: GivenEncoderTask, batch: ViewBatch, stages: Stages) -> None:
     device = task.device
-    values = task.values(task.run.num_steps // 2)
+    values = task.values(task.config.run.num_steps // 2)
     task.optimizer.zero_grad(set_to_none=True)
     with stages.stage('copy'):
         batch = batch.to(device)
-    with precision(task.run.precision, device):
+    with precision(task.config.run.precision, device):
         with stages.stage('image encoder'):
             tokens = encode(task.image_encoder, batch)
             batch = replace(batch, images=batch.images[:0], tokens=tokens)
@@ -96,7 +96,7 @@ def _step(task: GivenEncoderTask, batch: ViewBatch, stages: Stages) -> None:
     with stages.stage('backward'):
         torch.autograd.backward(terms.total)
     with stages.stage('optimiser'):
-        nn.utils.clip_grad_norm_(task.objective.parameters(), task.clip)
+        nn.utils.clip_grad_norm_(task.objective.parameters(), task.config.optimizer.clip)
         terms.total.isfinite().item()  # as the trainer asks, before it steps
         task.optimizer.step()
         task.objective.update_teacher(values.momentum)

@@ -1,12 +1,18 @@
 """The script that trains on a GPU, every part of it once, on a CPU."""
 
 import re
+import runpy
 import sys
 
 import pytest
 import torch
 
 from bench import gpu_training
+from bench.gpu_comparison import prepare_comparison
+from training.command import read_settings
+from training.compare import PROG, stages
+from training.comparison.config import CompareConfig
+from training.made_by import write_made_by
 
 
 def run(monkeypatch, *arguments):
@@ -36,8 +42,25 @@ def test_a_wrong_term_is_told(monkeypatch, capsys, tmp_path):
     assert 'ARE TOO LARGE' in capsys.readouterr().out
 
 
+def run_here(job, monkeypatch):
+    """Do what the process of a job would, in this one, which has imported torch already."""
+    write_made_by(job.record, job.made_by())
+    module, *arguments = job.arguments
+    monkeypatch.setattr(sys, 'argv', [module, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name='__main__', alter_sys=True)
+    assert not ended.value.code
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings('ignore:.*found in sys.modules:RuntimeWarning')  # of runpy
 def test_the_comparison_without_a_gpu(monkeypatch, tmp_path):
+    argv = prepare_comparison(tmp_path / 'compare', torch.device('cpu'), 1, tiny=True)
+    _, *stages_of_jobs = stages(read_settings(CompareConfig, argv, PROG))  # rooms are made
+    *jobs, last = [job for jobs in stages_of_jobs for job in jobs]
+    for job in jobs:
+        run_here(job, monkeypatch)
+    assert not last.done.exists()  # that and the table are left for the script
     arguments = ('--device', 'cpu', '--tiny', '--parts', 'comparison', '--folder', tmp_path)
     assert run(monkeypatch, *arguments) == 0
     assert '| joint - concat |' in (tmp_path / 'compare' / 'report.md').read_text()
