@@ -85,12 +85,15 @@ def test_without_jitter_nothing_moves():
     assert torch.equal(hidden.grid_coord, points.grid_coord)
 
 
-def test_voxels_count_from_the_lowest_of_each_view_after_jitter():
+def test_what_moves_changes_voxels_by_as_much_and_the_rest_stays():
     points = views(300, 200)
-    mask = torch.ones(500, dtype=torch.bool)
+    mask = draw_mask(points, 0.2, 0.5, generators(2))
     hidden = hide(points, mask, 0.01, 0.02, generators(2))
-    for rows in (slice(0, 300), slice(300, 500)):
-        assert hidden.grid_coord[rows].amin(0).tolist() == [0, 0, 0]
+    assert torch.equal(hidden.grid_coord[~mask], points.grid_coord[~mask])
+    before, after = (torch.floor(p.coord[mask] / 0.02).long() for p in (points, hidden))
+    expected = (points.grid_coord[mask] + after - before).clamp_min(0)
+    assert torch.equal(hidden.grid_coord[mask], expected)
+    assert (after != before).any()
 
 
 def test_cells_by_hand():

@@ -36,14 +36,15 @@ def hide(
 ) -> PointBatch:
     """Move masked points a little, so that their places do not tell what they are.
 
-    Features stay as they are; `mask` hides them in the network.
+    Features stay as they are; `mask` hides them in the network. What does not move stays in its
+    voxel, so that the cells of student and teacher are the same ones.
 
     Args:
         points: Views of N points.
         mask: (N,) bool.
         jitter: Standard deviation of the noise [m], cut at twice that on both sides (the
             published code cuts it above only).
-        voxel_size: Edge of a voxel [m]; `grid_coord` counts from each view's lowest coordinates.
+        voxel_size: Edge of a voxel [m].
         generators: One per view.
     """
     parts = zip(torch.split(mask, _counts(points.offset)), generators, strict=True)
@@ -51,7 +52,8 @@ def hide(
     noise = noise.mul(jitter).clamp(-2 * jitter, 2 * jitter)
     coord = points.coord.clone()
     coord[mask] += noise.to(coord)
-    grid_coord = cells_of(coord, points.batch, len(points.offset), voxel_size)
+    moved = torch.floor(coord / voxel_size) - torch.floor(points.coord / voxel_size)
+    grid_coord = (points.grid_coord + moved.to(points.grid_coord)).clamp_min(0)
     return PointBatch(coord=coord, grid_coord=grid_coord, feat=points.feat, offset=points.offset)
 
 
