@@ -104,13 +104,14 @@ def load_state(path: Path) -> TrainingState:
 def tensor_difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     """Return how many tensors differ in name or shape, and the first; empty if none does."""
     own, other = ({k: tuple(t.shape) for k, t in part.items()} for part in (expected, found))
-    wrong = [name for name in {**own, **other} if own.get(name) != other.get(name)]
+    names = {**own, **other}
+    wrong = [name for name in names if own.get(name) != other.get(name)]
     if not wrong:
         return ''
     first, none = wrong[0], 'none'
     return (
-        f'{len(wrong)} tensors differ, such as {first}: {own.get(first, none)} expected, '
-        f'{other.get(first, none)} found'
+        f'{len(wrong)} of {len(names)} tensors differ, such as {first}: '
+        f'{own.get(first, none)} expected, {other.get(first, none)} found'
     )
 
 

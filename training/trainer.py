@@ -16,7 +16,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from concerto_ros.errors import ConcertoError
 from concerto_ros.model import precision
-from training.checkpoint import LAST, TrainingState, load_state, save_state
+from training.checkpoint import (
+    LAST,
+    TrainingState,
+    load_state,
+    save_state,
+    tensor_difference,
+)
 from training.config import RunConfig
 from training.distributed import all_reduce_sum, rank, wait_for_all, world_size
 from training.optimizer import apply_step_values
@@ -216,13 +222,17 @@ class Trainer:
             if before != now and name not in _FREE:
                 _log.warning('%s was %r in the run that goes on, and is now %r', name, before, now)
         groups = self.task.optimizer.param_groups
+        if difference := tensor_difference(self.task.objective.state_dict(), state.state_dict):
+            raise ConcertoError(
+                f'{path} is of another network: choose another run.output ({difference})'
+            )
         try:
             self.task.objective.load_state_dict(dict(state.state_dict))
             factors = [(g['lr_factor'], g['decay_factor']) for g in groups]
             self.task.optimizer.load_state_dict(state.optimizer)
-        except (RuntimeError, ValueError) as err:
+        except ValueError as err:
             raise ConcertoError(
-                f'{path} is of another network: choose another run.output ({err})'
+                f'{path} is of other groups of weights: choose another run.output ({err})'
             ) from err
         # What the settings say now, not what they said then.
         for group, (lr, decay) in zip(self.task.optimizer.param_groups, factors, strict=True):
