@@ -19,6 +19,7 @@ from concerto_ros.model import (
     load_checkpoint,
     make_plan,
     prepare_map,
+    weights_digest,
 )
 from concerto_ros.model.attention import use_attention
 from concerto_ros.model.attention_backend import select_attention
@@ -197,7 +198,15 @@ class Labeler:
         translator = Translator.load(config.translator)
         _check_width('translator', config.translator, translator.weight, backbone)
         translator = _on_device(translator, self._device)
+        if translator.backbone:
+            translator.check_backbone(weights_digest(backbone))
+        else:
+            self.notices += (
+                f'{config.translator} does not say which backbone it was trained on: labels and '
+                f'search by text mean nothing if it was another than {config.checkpoint}',
+            )
         encoder = load_text_encoder(config.text_encoder or translator.text_encoder)
+        translator.check_encoder(encoder)
         names = [name.strip() for name in config.vocabulary.split(',') if name.strip()]
         if not names and self._head is not None:
             names = list(self._head.names)

@@ -8,6 +8,7 @@ logits = pyramid.linear(head_weight, head_bias)  # (N, L), any linear head
 
 from concerto_ros.model.checkpoint import CheckpointReport, load_checkpoint, save_checkpoint
 from concerto_ros.model.config import BackboneConfig
+from concerto_ros.model.digest import weights_digest
 from concerto_ros.model.input import (
     INDOOR,
     OUTDOOR,
@@ -40,4 +41,5 @@ __all__ = [
     'prepare_cloud',
     'prepare_map',
     'save_checkpoint',
+    'weights_digest',
 ]

@@ -1,8 +1,9 @@
 """Translator: the linear map from point features to the space of a text encoder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class Translator:
         bias: (D,) float32.
         text_encoder: Name of the encoder whose space this is.
         logit_scale: Factor from cosine to logit.
+        backbone: Digest of the weights whose features it takes; empty: not known.
 
     Raises:
         CheckpointError: Shapes disagree, a number is not finite, or the scale is not positive.
@@ -37,6 +39,7 @@ class Translator:
     bias: Tensor
     text_encoder: str
     logit_scale: float = 100.0
+    backbone: str = ''
 
     def __post_init__(self) -> None:
         shapes = tuple(self.weight.shape), tuple(self.bias.shape)
@@ -68,25 +71,32 @@ class Translator:
                 bias=tensors['bias'].to(torch.float32, copy=True),
                 text_encoder=str(config['text_encoder']),
                 logit_scale=float(config.get('logit_scale', 100.0)),
+                backbone=str(config.get('backbone', '')),
             )
         except (CheckpointError, TypeError, ValueError) as err:
             raise CheckpointError(f'{path}: {err}') from err
 
-    def save(self, path: str | Path) -> None:
+    def save(
+        self, path: str | Path, origin: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         """Write a .pth or .safetensors.
+
+        Args:
+            path: Replaced if it exists.
+            origin: How it came about, as in `concerto_ros.weights_file.Weights`.
 
         Raises:
             CheckpointError: The suffix is unknown, or the file cannot be written.
         """
-        config = {'text_encoder': self.text_encoder, 'logit_scale': self.logit_scale}
-        write_weights(path, config, {'weight': self.weight, 'bias': self.bias})
+        names = ('text_encoder', 'logit_scale', 'backbone')
+        config = {name: getattr(self, name) for name in names}
+        write_weights(path, config, {'weight': self.weight, 'bias': self.bias}, origin)
 
-    def encode(self, text_encoder: TextEncoder, texts: Sequence[str]) -> Tensor:
-        """Return (len(texts), D) float32 unit vectors of texts, in the space of this translator.
+    def check_encoder(self, text_encoder: TextEncoder) -> None:
+        """Refuse a text encoder that the translator was not trained for.
 
         Raises:
-            CheckpointError: The translator was trained for another text encoder.
-            SearchError: The encoder does not know a text.
+            CheckpointError: It is another; the message tells the cure.
         """
         expected = f'{self.text_encoder} ({len(self.bias)} numbers)'
         found = f'{text_encoder.name} ({text_encoder.dim} numbers)'
@@ -95,6 +105,31 @@ class Translator:
                 f'the translator was trained for the text encoder {expected}, got {found}: '
                 'load that encoder, or a translator trained for this one'
             )
+
+    def check_backbone(self, digest: str) -> None:
+        """Refuse a backbone that the translator was not trained on.
+
+        Args:
+            digest: Of its weights.
+
+        Raises:
+            CheckpointError: It is another; the message tells the cure.
+        """
+        if self.backbone not in ('', digest):
+            raise CheckpointError(
+                f'the translator was trained on the backbone of weights {self.backbone}, this '
+                f'one has {digest}: load that checkpoint, or train a translator on this one with '
+                'training.translate'
+            )
+
+    def encode(self, text_encoder: TextEncoder, texts: Sequence[str]) -> Tensor:
+        """Return (len(texts), D) float32 unit vectors of texts, in the space of this translator.
+
+        Raises:
+            CheckpointError: The translator was trained for another text encoder.
+            SearchError: The encoder does not know a text.
+        """
+        self.check_encoder(text_encoder)
         return text_encoder.encode(list(texts))
 
     @torch.inference_mode()

@@ -5,6 +5,7 @@ from concerto_ros.errors import CheckpointError
 from concerto_ros.semantics import Translator
 from concerto_ros.semantics import translator as translator_module
 from concerto_ros.semantics.text_encoder import VocabularyEncoder
+from concerto_ros.weights_file import read_weights_file
 
 ENCODER = VocabularyEncoder('toy', ['east', 'north', 'up'], torch.eye(3))
 
@@ -16,6 +17,7 @@ def random_translator(dim=3, channels=5, seed=0):
         bias=torch.randn(dim, generator=generator),
         text_encoder='toy',
         logit_scale=20.0,
+        backbone='0123456789abcdef',
     )
 
 
@@ -84,11 +86,29 @@ def test_text_of_another_width_is_refused(dense_features):
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_saved_translator_comes_back(tmp_path, suffix):
     path = tmp_path / f'translator{suffix}'
-    random_translator().save(path)
+    random_translator().save(path, {'settings': {'run.seed': 3}})
     loaded = Translator.load(path)
     assert torch.equal(loaded.weight, random_translator().weight)
     assert torch.equal(loaded.bias, random_translator().bias)
     assert (loaded.text_encoder, loaded.logit_scale) == ('toy', 20.0)
+    assert loaded.backbone == '0123456789abcdef'
+    assert read_weights_file(path).origin == {'settings': {'run.seed': 3}}
+
+
+def test_a_file_of_earlier_versions_names_no_backbone(tmp_path):
+    state = {'weight': torch.zeros(3, 5), 'bias': torch.zeros(3)}
+    torch.save({'config': {'text_encoder': 'toy'}, 'state_dict': state}, tmp_path / 'a.pth')
+    loaded = Translator.load(tmp_path / 'a.pth')
+    assert loaded.backbone == ''
+    loaded.check_backbone('fedc')
+
+
+def test_another_backbone_is_refused():
+    random_translator().check_backbone('0123456789abcdef')
+    with pytest.raises(
+        CheckpointError, match=r'weights 0123456789abcdef, this one has fedc: load'
+    ):
+        random_translator().check_backbone('fedc')
 
 
 @pytest.mark.parametrize(
