@@ -221,7 +221,8 @@ def test_training_starts_from_given_weights(small_settings, tmp_path):
     with pytest.raises(
         CheckpointError,
         match=r'of another shape than the backbone of the settings '
-        r'\(\d+ of \d+ tensors differ, such as enc.enc2.down.proj.weight: \(16, 16\) expected, \(32, 16\) found\)',
+        r'\(\d+ of \d+ tensors differ, such as enc.enc2.down.proj.weight: '
+        r'\(16, 16\) expected, \(32, 16\) found\)',
     ):
         JointTask(build(TrainingConfig, other), CPU)
 
