@@ -38,7 +38,7 @@ HOMES = {
     **dict.fromkeys(ROS, ('concerto_ros/ros/',)),
     'rosbags': ('concerto_ros/io/bag_messages.py', 'concerto_ros/io/bag_writer.py'),
     'spconv': ('concerto_ros/model/sparse_conv/',),
-    'open_clip': ('concerto_ros/semantics/text_encoder.py', 'training/image_encoders/'),
+    'open_clip': ('concerto_ros/semantics/text_encoder/', 'training/image_encoders/'),
     'safetensors': ('concerto_ros/weights_file.py',),
     'plyfile': ('concerto_ros/visualization/ply.py', 'training/prepare/'),
     'PIL': ('concerto_ros/io/', 'concerto_ros/visualization/', 'concerto_ros/rooms/', 'training/'),

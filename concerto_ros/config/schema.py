@@ -103,8 +103,8 @@ class SemanticsConfig:
     )
     text_encoder: str = param(
         '',
-        'Text encoder, vocabulary:FILE.npz or open_clip:MODEL/PRETRAINED; '
-        'empty: the one that the translator names.',
+        'Text encoder, sentence:all-MiniLM-L6-v2, open_clip:MODEL/PRETRAINED or '
+        'vocabulary:FILE.npz; empty: the one that the translator names.',
     )
     vocabulary: str = param(
         '', 'Names for the language labels, separated by commas; empty: those of the head.'

@@ -1,5 +1,6 @@
 """OpenVocabulary: every point gets the best of a list of names that may change at any time."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from concerto_ros.errors import SearchError
 from concerto_ros.semantics.labels import make_labels
 from concerto_ros.semantics.linear_features import LinearFeatures
+from concerto_ros.semantics.prompts import clean_name
 from concerto_ros.semantics.text_encoder import TextEncoder
 from concerto_ros.semantics.translator import Translator, query_parts
 from concerto_ros.structures import Labels
@@ -54,8 +56,10 @@ class OpenVocabulary:
 
         Raises:
             CheckpointError: The translator was trained for another text encoder.
-            SearchError: The list is empty, or the encoder does not know a name.
+            SearchError: The list is empty, names a thing twice, or the encoder does not know a
+                name.
         """
+        _refuse_duplicates(names)
         return cls(
             translator=translator,
             names=tuple(names),
@@ -100,3 +104,10 @@ class OpenVocabulary:
         confidence = (highest - total).exp().clamp(max=1)
         label = torch.where(confidence >= self.min_confidence, best + 1, 0)
         return label.to(torch.uint16), confidence
+
+
+def _refuse_duplicates(names: Sequence[str]) -> None:
+    times = Counter(clean_name(name).casefold() for name in names)
+    twice = ', '.join(name for name, count in times.items() if count > 1)
+    if twice:
+        raise SearchError(f'the vocabulary names {twice} more than once: name each thing once')

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from concerto_ros.errors import CheckpointError
 from concerto_ros.semantics.linear_features import LinearFeatures
+from concerto_ros.semantics.prompts import embed_names
 from concerto_ros.semantics.text_encoder import TextEncoder
 from concerto_ros.weights_file import read_weights, write_weights
 
@@ -127,10 +128,10 @@ class Translator:
 
         Raises:
             CheckpointError: The translator was trained for another text encoder.
-            SearchError: The encoder does not know a text.
+            SearchError: A text is empty, too long, or not known to the encoder.
         """
         self.check_encoder(text_encoder)
-        return text_encoder.encode(list(texts))
+        return embed_names(text_encoder, texts)
 
     @torch.inference_mode()
     def norms(self, features: LinearFeatures) -> Tensor:

@@ -56,6 +56,11 @@ def test_empty_vocabulary_is_refused():
         OpenVocabulary.build(IDENTITY, ENCODER, [])
 
 
+def test_a_thing_named_twice_is_told():
+    with pytest.raises(SearchError, match='names up, east more than once: name each thing once'):
+        OpenVocabulary.build(IDENTITY, ENCODER, ['up', 'east', 'UP', 'north', 'the  East'])
+
+
 def test_words_and_encoders_are_checked():
     with pytest.raises(SearchError, match="'west' is not among"):
         OpenVocabulary.build(IDENTITY, ENCODER, ['west'])

@@ -1,20 +1,16 @@
-"""Text encoders: from words to unit vectors, by a language model or from a file of nouns."""
+"""VocabularyEncoder: words whose vectors a language model made elsewhere."""
 
 import difflib
-import importlib
 import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from concerto_ros.errors import BackendUnavailable, CheckpointError, ConfigError, SearchError
-from concerto_ros.torchvision_beside_cpu import declare_operators
+from concerto_ros.errors import CheckpointError, SearchError
 
 # What numpy raises on files that are damaged or something else, such as a single array.
 _NO_VOCABULARY = (
@@ -22,54 +18,10 @@ _NO_VOCABULARY = (
 )  # fmt: skip
 
 
-class TextEncoder(Protocol):
-    """Turns texts into directions of one fixed space."""
-
-    @property
-    def name(self) -> str:
-        """Name of the space; translators are trained for one."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """D."""
-        ...
-
-    def encode(self, texts: list[str]) -> Tensor:
-        """Return (n, D) float32 unit vectors.
-
-        Raises:
-            SearchError: A text is not understood.
-        """
-        ...
-
-
-def load_text_encoder(spec: str) -> TextEncoder:
-    """Make the encoder that a specification names.
-
-    Args:
-        spec: 'vocabulary:FILE.npz', see `VocabularyEncoder.load`, or
-            'open_clip:MODEL/PRETRAINED', where PRETRAINED is a tag of open_clip or a file.
-
-    Raises:
-        ConfigError: The specification has another form.
-        CheckpointError: The file is missing or damaged.
-        BackendUnavailable: open_clip or its weights are not there.
-    """
-    kind, _, rest = spec.partition(':')
-    if kind == 'vocabulary' and rest:
-        return VocabularyEncoder.load(rest)
-    model, _, pretrained = rest.partition('/')
-    if kind == 'open_clip' and model and pretrained:
-        return OpenClipEncoder(model, pretrained)
-    raise ConfigError(
-        "a text encoder is 'vocabulary:FILE.npz' or 'open_clip:MODEL/PRETRAINED', "
-        f"for example 'open_clip:ViT-B-32/laion2b_s34b_b79k', got '{spec}'"
-    )
-
-
 class VocabularyEncoder:
     """Looks words up in a table of embeddings that a language model made elsewhere."""
+
+    templates = ('{}',)  # the table knows words, and no phrases
 
     def __init__(self, name: str, words: Sequence[str], embedding: Tensor) -> None:
         """Keep the table.
@@ -143,54 +95,6 @@ class VocabularyEncoder:
                 + (f'near are: {words}' if words else 'none is near')
             )
         return row
-
-
-class OpenClipEncoder:
-    """The text tower of a CLIP model, run on the CPU by the optional package open_clip."""
-
-    def __init__(self, model: str, pretrained: str) -> None:
-        """Load the model.
-
-        Args:
-            model: Architecture, such as 'ViT-B-32'.
-            pretrained: Tag of its weights, or a file.
-
-        Raises:
-            BackendUnavailable: The package or the weights are not there.
-        """
-        self.name = f'open_clip:{model}/{pretrained}'
-        open_clip = _import_open_clip()
-        try:
-            self._model = open_clip.create_model(model, pretrained=pretrained).eval()
-            self._tokenizer = open_clip.get_tokenizer(model)
-        except (OSError, RuntimeError, ValueError) as err:
-            raise BackendUnavailable(
-                f'{self.name} cannot be loaded: connect to the internet once, or give a file of '
-                f'weights after the slash ({_first_line(err)})'
-            ) from err
-        self.dim = self.encode(['']).shape[1]
-
-    @torch.inference_mode()
-    def encode(self, texts: list[str]) -> Tensor:
-        """Return (n, D) float32 unit vectors."""
-        if not texts:
-            return torch.zeros(0, self.dim)
-        return functional.normalize(self._model.encode_text(self._tokenizer(texts)).float(), dim=1)
-
-
-def _import_open_clip() -> Any:
-    declare_operators()
-    try:
-        return importlib.import_module('open_clip')
-    except (ImportError, RuntimeError) as err:  # a torchvision that does not fit: RuntimeError
-        raise BackendUnavailable(
-            'this text encoder needs the package open_clip: pip install open_clip_torch '
-            f'({_first_line(err)})'
-        ) from err
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err).strip() or type(err).__name__).splitlines()[0]
 
 
 def _plain(text: str) -> str:

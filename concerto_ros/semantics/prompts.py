@@ -1,0 +1,52 @@
+"""From the name of a thing to its direction: the one way to read questions and vocabularies."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn import functional
+
+from concerto_ros.errors import SearchError
+from concerto_ros.semantics.text_encoder import TextEncoder
+
+_MAX_CHARACTERS = 300  # about what CLIP reads, 77 pieces of words
+
+
+def embed_names(encoder: TextEncoder, names: Sequence[str]) -> Tensor:
+    """Return (n, D) float32 unit vectors of the names of things, or of descriptions.
+
+    Each is cleaned (`clean_name`), put into all templates of the encoder, and the vectors of the
+    phrases are averaged (Radford et al. 2021, 3.1.4).
+
+    Raises:
+        SearchError: A name is empty, too long, or not known to the encoder.
+    """
+    texts = [clean_name(name) for name in names]
+    phrases = [template.format(text) for text in texts for template in encoder.templates]
+    vectors = encoder.encode(phrases).view(len(texts), len(encoder.templates), encoder.dim)
+    return functional.normalize(vectors.mean(1), dim=1)
+
+
+def clean_name(name: str) -> str:
+    """Return a name without article, underscores, control characters and surplus spaces.
+
+    Raises:
+        SearchError: Nothing is left, or more than anybody reads.
+    """
+    if len(name) > _MAX_CHARACTERS:
+        raise SearchError(
+            f'the text has {len(name)} characters, at most {_MAX_CHARACTERS} are read: name the '
+            'thing in a few words'
+        )
+    text = ' '.join(''.join(map(_plain, name)).split())
+    text = re.sub(r'^(a|an|the) (?=.)', '', text, flags=re.IGNORECASE)
+    if not any(map(str.isalnum, text)):
+        raise SearchError(f'the text {name!r} has no word: name a thing, such as "chair"')
+    return text
+
+
+def _plain(c: str) -> str:
+    if c == '_' or c.isspace() or unicodedata.category(c) == 'Cc':
+        return ' '
+    return '' if unicodedata.category(c)[0] == 'C' else c
