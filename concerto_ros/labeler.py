@@ -1,7 +1,6 @@
 """Labeler: runs the network over voxels of a map and writes down what they are."""
 
 import dataclasses
-import re
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +15,7 @@ from concerto_ros.model import (
     FeaturePyramid,
     PointBatch,
     PointTransformerV3,
+    StoredFeatures,
     load_checkpoint,
     make_plan,
     prepare_map,
@@ -29,6 +29,8 @@ from concerto_ros.model.sparse_conv import select_backend, use_backend
 from concerto_ros.semantics import (
     ClassHead,
     OpenVocabulary,
+    QueryScores,
+    Rivals,
     TextEncoder,
     Translator,
     load_text_encoder,
@@ -73,7 +75,9 @@ class Labeler:
         self._translator: Translator | None = None
         self._text_encoder: TextEncoder | None = None
         self._vocabulary: OpenVocabulary | None = None
-        self._pyramid: FeaturePyramid | None = None
+        self._rivals: Rivals | None = None
+        self._rivals_of: OpenVocabulary | None = None
+        self._scores: QueryScores | None = None
         self._rows = torch.empty(0, dtype=torch.int64, device=device)
         if config.checkpoint:
             self._load(config)
@@ -100,7 +104,7 @@ class Labeler:
 
     def forget(self) -> None:
         """Forget the features, because the map was reset."""
-        self._pyramid = None
+        self._scores = None
         self._rows = self._rows[:0]
 
     @torch.inference_mode()
@@ -130,21 +134,27 @@ class Labeler:
             label, confidence = self._head.predict(pyramid)
             label = torch.where(confidence >= config.min_confidence, label.int(), UNKNOWN)
             voxel_map.write_labels(rows, label.to(torch.uint16), confidence, column=_SEMANTIC)
+        if self._translator is not None:
+            self._read_language(voxel_map, rows, pyramid, config.min_confidence)
+
+    def _read_language(
+        self, voxel_map: VoxelMap, rows: Tensor, pyramid: FeaturePyramid, min_confidence: float
+    ) -> None:
+        """Keep the features for questions, and write the labels of the open vocabulary."""
+        assert self._translator is not None
+        features = StoredFeatures(pyramid)
+        self._scores, self._rows = QueryScores(self._translator, features), rows
         if self._vocabulary is not None:
-            vocabulary = dataclasses.replace(
-                self._vocabulary, min_confidence=config.min_confidence
-            )
-            label, confidence = vocabulary.predict(pyramid)
+            vocabulary = dataclasses.replace(self._vocabulary, min_confidence=min_confidence)
+            label, confidence = vocabulary.predict(features, self._scores.norms)
             voxel_map.write_labels(rows, label, confidence, column=_LANGUAGE)
-        self._pyramid, self._rows = pyramid, rows
 
     @torch.inference_mode()
     def scores(self, query: str, num_voxels: int) -> NDArray[np.float32]:
         """Return how well each voxel of the map fits a text, (N,) float32 in 0..1.
 
-        The score is the probability of the query against its best competitor among the names of
-        the vocabulary that share no word with it; without a vocabulary, the cosine moved to 0..1.
-        It is not calibrated. NaN where the network has not looked.
+        The score is the probability of the query against the names of the vocabulary and what is
+        in every room, see `QueryScores`. NaN where the network has not looked.
 
         Raises:
             SearchError: There is no language model, or it does not know the text.
@@ -155,27 +165,20 @@ class Labeler:
                 'semantics.checkpoint and semantics.translator to trained weights'
             )
         scores = np.full(num_voxels, np.nan, dtype=np.float32)
-        query_embedding = self._translator.encode(self._text_encoder, [query])
-        if self._pyramid is None:
-            return scores
-        cosines = self._translator.scores(
-            self._pyramid, torch.cat([query_embedding, self._competitors(query)])
-        )
-        if cosines.shape[1] == 1:
-            score = (cosines[:, 0] + 1) / 2
-        else:
-            margin = cosines[:, 0] - cosines[:, 1:].amax(1)
-            score = torch.sigmoid(self._translator.logit_scale * margin)
-        scores[self._rows.cpu().numpy()] = score.cpu().numpy()
+        embedding = self._translator.encode(self._text_encoder, [query])
+        if self._scores is not None:
+            rivals = self._current_rivals(self._translator, self._text_encoder)
+            probability = self._scores.probability(query, embedding, rivals)
+            scores[self._rows.cpu().numpy()] = probability.cpu().numpy()
         return scores
 
-    def _competitors(self, query: str) -> Tensor:
-        """Return (Q, D) embeddings of the names that share no word with the query."""
-        if self._vocabulary is None:
-            return torch.empty(0, len(self._translator.bias) if self._translator else 0)
-        words = _words(query)
-        others = [i for i, name in enumerate(self._vocabulary.names) if not words & _words(name)]
-        return self._vocabulary.text_embedding[others]
+    def _current_rivals(self, translator: Translator, text_encoder: TextEncoder) -> Rivals:
+        """Return what queries compete with, read anew only when the vocabulary has changed."""
+        if self._rivals is None or self._rivals_of is not self._vocabulary:
+            names = () if self._vocabulary is None else self._vocabulary.names
+            self._rivals = Rivals.build(translator, text_encoder, names)
+            self._rivals_of = self._vocabulary
+        return self._rivals
 
     def _load(self, config: SemanticsConfig) -> None:
         backbone, report = load_checkpoint(config.checkpoint)
@@ -259,7 +262,3 @@ def point_batch(voxel_map: VoxelMap, rows: Tensor) -> PointBatch:
         voxel_map.color(rows),
         voxel_map.normal(rows),
     )
-
-
-def _words(text: str) -> set[str]:
-    return set(re.findall(r'\w+', text.lower()))

@@ -22,6 +22,7 @@ from concerto_ros.model.point_batch import PointBatch
 from concerto_ros.model.precision import precision
 from concerto_ros.model.ptv3 import PointTransformerV3
 from concerto_ros.model.pyramid import FeaturePyramid, PyramidLevel
+from concerto_ros.model.stored_features import StoredFeatures
 
 __all__ = [
     'INDOOR',
@@ -35,6 +36,7 @@ __all__ = [
     'PreparedCloud',
     'PyramidLevel',
     'Recipe',
+    'StoredFeatures',
     'load_checkpoint',
     'make_plan',
     'precision',

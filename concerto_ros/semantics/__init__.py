@@ -13,6 +13,8 @@ from concerto_ros.semantics.head import ClassHead
 from concerto_ros.semantics.labels import SCANNET20, make_labels, palette
 from concerto_ros.semantics.linear_features import LinearFeatures
 from concerto_ros.semantics.open_vocabulary import OpenVocabulary
+from concerto_ros.semantics.prompts import clean_name
+from concerto_ros.semantics.query_scores import QueryScores, Rivals
 from concerto_ros.semantics.text_encoder import TextEncoder, load_text_encoder
 from concerto_ros.semantics.translator import Translator
 
@@ -21,8 +23,11 @@ __all__ = [
     'ClassHead',
     'LinearFeatures',
     'OpenVocabulary',
+    'QueryScores',
+    'Rivals',
     'TextEncoder',
     'Translator',
+    'clean_name',
     'load_text_encoder',
     'make_labels',
     'palette',
