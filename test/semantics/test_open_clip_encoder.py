@@ -64,6 +64,17 @@ def test_any_text_has_a_vector(weights, text):
     assert encoder.encode([text]).norm().item() == pytest.approx(1, abs=1e-5)
 
 
+def test_without_a_network_one_sentence_names_the_cures(tmp_path, monkeypatch):
+    constants = pytest.importorskip('huggingface_hub').constants
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
+    with pytest.raises(BackendUnavailable) as error:
+        load_text_encoder('open_clip:ViT-B-32/openai')
+    message = str(error.value)
+    assert 'connect to the internet once, set HF_HOME' in message
+    assert '. ' not in message
+
+
 def test_unknown_models_are_refused():
     with pytest.raises(ConfigError, match=r'no model "ViT-B-23"; near are .*ViT-B-32'):
         load_text_encoder('open_clip:ViT-B-23/openai')

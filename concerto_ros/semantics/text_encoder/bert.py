@@ -53,15 +53,16 @@ class Bert:
 
     def _attend(self, name: str, x: Tensor, mask: Tensor) -> Tensor:
         query, key, value = (
-            self._linear(f'{name}.self.{part}', x)
-            .unflatten(2, (self._num_heads, -1))
-            .transpose(1, 2)
+            self._heads(self._linear(f'{name}.self.{part}', x))
             for part in ('query', 'key', 'value')
         )
         found = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask[:, None, None]
         )
         return self._linear(f'{name}.output.dense', found.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self._num_heads, -1).transpose(1, 2)
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
         return functional.linear(x, self._weights[f'{name}.weight'], self._weights[f'{name}.bias'])

@@ -60,7 +60,7 @@ class OpenClipEncoder:
             self._tokenizer = open_clip.get_tokenizer(model)
         except _NOT_LOADED as err:
             raise BackendUnavailable(
-                f'{self.name} cannot be loaded ({_first_line(err)}): connect to the internet '
+                f'{self.name} cannot be loaded ({_first_sentence(err)}): connect to the internet '
                 'once, set HF_HOME to a folder that holds the weights, or give a file of weights '
                 'after the slash'
             ) from err
@@ -82,9 +82,9 @@ def _import_open_clip() -> Any:
     except (ImportError, RuntimeError) as err:  # a torchvision that does not fit: RuntimeError
         raise BackendUnavailable(
             'this text encoder needs the package open_clip: pip install open_clip_torch '
-            f'({_first_line(err)})'
+            f'({_first_sentence(err)})'
         ) from err
 
 
-def _first_line(err: Exception) -> str:
-    return (str(err).strip() or type(err).__name__).splitlines()[0]
+def _first_sentence(err: Exception) -> str:
+    return (str(err).strip() or type(err).__name__).splitlines()[0].split('. ')[0]
