@@ -231,6 +231,17 @@ def test_tokens_of_open_clip_are_those_after_the_last_norm_without_class_token(c
     assert make_image_encoder(name, 48)(torch.rand(1, 3, 48, 48)).shape == (1, 36, 16)
 
 
+def test_weights_of_openai_get_their_activation(clip_weights, monkeypatch):
+    _, name = clip_weights()
+    images = torch.rand(1, 3, 32, 32)
+    plain = make_image_encoder(name, 32)
+    tags = {'clip': {'quick_gelu': True}}  # the file is named after this tag
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, 'tiny-test', tags)
+    quick = make_image_encoder(name, 32)
+    assert not torch.allclose(quick(images), plain(images))
+    assert quick.fingerprint() != plain.fingerprint()
+
+
 def test_a_tower_with_a_trunk_of_timm_is_read_as_timm(clip_weights):
     _, name = clip_weights(
         timm_model_name='vit_tiny_patch16_224', timm_pool='', timm_proj='linear'

@@ -1,6 +1,7 @@
 """Image towers of CLIP models, by open_clip."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -27,9 +28,13 @@ def load_open_clip(name: str, image_size: int) -> ImageEncoder:
     open_clip = import_library('open_clip', 'open_clip_torch')
     if open_clip.get_model_config(model) is None:
         raise unknown_model('open_clip', model, open_clip.list_models())
+    # Weights of OpenAI are of models with another activation than the named one; a file counts
+    # as the tag that it is named after.
+    tag = Path(pretrained).stem if Path(pretrained).is_file() else pretrained
+    quick_gelu = open_clip.get_pretrained_cfg(model, tag).get('quick_gelu', False)
     with loading_weights(name, 'open_clip:MODEL/FILE'):
         tower = open_clip.create_model(
-            model, pretrained=pretrained, force_image_size=image_size
+            model, pretrained=pretrained, force_image_size=image_size, force_quick_gelu=quick_gelu
         ).visual
     pixels = PixelStatistics(tower.image_mean, tower.image_std)
     if hasattr(tower, 'trunk'):
@@ -41,7 +46,8 @@ def load_open_clip(name: str, image_size: int) -> ImageEncoder:
         raise no_places(name)
     return ImageEncoder(
         name, tower, _token_reader(tower), tower.patch_size[0],
-        len(tower.class_embedding), architecture=f'open_clip-{model}', pixels=pixels,
+        len(tower.class_embedding), pixels=pixels,
+        architecture=f'open_clip-{model}{"-quickgelu" if quick_gelu else ""}',
     )  # fmt: skip
 
 
