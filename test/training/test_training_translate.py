@@ -130,6 +130,22 @@ def test_the_same_seed_gives_the_same_numbers_bit_for_bit(translate, tmp_path):
     assert found[0] == found[1]
 
 
+def test_texts_of_clip_find_what_they_were_not_trained_with(translate, shared_data, tmp_path):
+    path = tmp_path / 'texts.yaml'
+    path.write_text("""
+chair: {texts: "armchair, folding chair, deck chair", held_out: rocking chair}
+wardrobe: {texts: "cabinet, cupboard", held_out: armoire}
+""")
+    result = translate(
+        data__vocabulary='chair, wardrobe',
+        text__encoder=f'vocabulary:{shared_data / "clip_text" / "lvis.npz"}',
+        text__classes=str(path),
+    )
+    assert result.left_out == ()
+    assert result.scores[TRAINED].miou > 0.9
+    assert result.scores[HELD_OUT].miou > 0.9
+
+
 def test_stored_embeddings_take_the_place_of_labels(translate, unlabelled, tiny_split):
     root = unlabelled.parents[1]
     for links in root.rglob('correspondence/*.npy'):
