@@ -85,7 +85,7 @@ class PerceptionPipeline:
         self._camera_position = np.zeros(3)
         self._map = VoxelMap(voxel_size, self._device, revision)
         self._gravity = GravityCheck()
-        self._registry = ObjectRegistry(voxel_size)
+        self._registry = ObjectRegistry()
         self._search = ObjectSearch(self.config.search, self._registry)
 
     @property

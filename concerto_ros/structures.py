@@ -101,7 +101,8 @@ class SearchResult:
     Attributes:
         verdict: Found, looked for and absent, or not yet observed.
         objects: Best first.
-        observed_share: 0..1, share of the region's 10 cm columns that hold a surface.
+        observed_share: 0..1, share of the region's 10 cm columns that hold a surface which the
+            network has looked at; without a region, the share of the map's voxels.
         calibrated: Scores are probabilities; False: they only rank.
         text_encoder: Name of the language model that read the text.
     """

@@ -143,7 +143,7 @@ def test_what_computes_is_chosen_by_name_or_said(weights):
 
 
 def test_search_finds_the_voxels_that_score_high(frames, weights):
-    pipeline = mapped(frames, {**weights, 'search.min_points': 5})
+    pipeline = mapped(frames, {**weights, 'search.min_size': 0.04})
     pipeline.update_semantics()
     result = pipeline.search('blue chair')
     assert result.verdict == 'found'
@@ -160,7 +160,7 @@ def test_search_finds_the_voxels_that_score_high(frames, weights):
 
 
 def test_answers_are_in_the_frame_that_is_asked_for(frames, weights):
-    pipeline = mapped(frames, {**weights, 'search.min_points': 5})
+    pipeline = mapped(frames, {**weights, 'search.min_size': 0.04})
     pipeline.update_semantics()
     T = from_quaternion((10, 0, 1), (0, 0, 1, 1))
     here = {hit.id: hit for hit in pipeline.search('blue chair').objects}

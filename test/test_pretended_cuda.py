@@ -124,7 +124,7 @@ def weights(tiny_weights):
         **tiny_weights(channels=(16, 32, 96, 96, 96), heads=(1, 2, 6, 6, 6)),
         'semantics.convolution': 'torch',
         'semantics.attention': 'sdpa',
-        'search.min_points': 5,
+        'search.min_size': 0.04,
         'depth.stride': 2,
     }
 

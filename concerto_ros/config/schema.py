@@ -145,11 +145,26 @@ class SearchConfig:
 
     max_results: int = param(10, 'Objects in an answer when the request names no number.', ge=1)
     min_score: float = param(
-        0.5, 'Smallest score of an object when the request names none.', ge=0.0, le=1.0, live=True
+        0.5,
+        'Smallest score of a part of an object when the request names none; below it, things are '
+        'called absent.',
+        ge=0.0,
+        le=1.0,
+        live=True,
     )
-    min_points: int = param(20, 'Smallest object.', unit='voxels', ge=1, live=True)
+    min_size: float = param(
+        0.09,
+        'Smallest object: edge of a square with as much surface.',
+        unit='m',
+        ge=0.0,
+        live=True,
+    )
     gap: float = param(
-        0.06, 'Points closer than this belong to one object.', unit='m', gt=0.0, live=True
+        0.06,
+        'Points closer than this belong to one object, unless two large things only touch.',
+        unit='m',
+        gt=0.0,
+        live=True,
     )
     observed_share: float = param(
         0.5,

@@ -73,16 +73,16 @@ def _sentence(request: FindObjects.Request, result: SearchResult) -> str:
             f'best is {best.id} with score {best.score:.2f}'
         )
     is_absent = result.verdict == 'absent'
+    share = f'{result.observed_share:.0%}'
     if not request.region:
         return (
             f'nothing in the map fits "{text}" well enough'
             if is_absent
-            else f'nothing fits "{text}" yet: the network has not looked at anything'
+            else f'nothing fits "{text}" yet: the network has looked at {share} of the map'
         )
-    share = f'{result.observed_share:.0%} of the region has been seen'
     if is_absent:
-        return f'nothing fits "{text}" well enough, and {share}'
-    return f'nothing fits "{text}" yet, but only {share}'
+        return f'nothing fits "{text}" well enough, and {share} of the region has been seen'
+    return f'nothing fits "{text}" yet, but only {share} of the region has been seen'
 
 
 def _object_message(header: Header, hit: ObjectHit) -> ObjectHitMessage:

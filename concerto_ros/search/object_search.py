@@ -1,5 +1,6 @@
 """ObjectSearch: scores of map voxels -> ranked objects and a verdict."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,9 +12,10 @@ from concerto_ros.search.boxes import upright_box
 from concerto_ros.search.clustering import connected_components
 from concerto_ros.search.regions import Region, inside, observed_share
 from concerto_ros.search.registry import ObjectRegistry
+from concerto_ros.search.splitting import split
+from concerto_ros.semantics import clean_name
 from concerto_ros.structures import UNKNOWN, ObjectHit, SearchResult, Verdict
 
-_MAX_QUERY = 500  # characters
 _TOP_SHARE = 0.25  # of an object's voxels make its score
 
 
@@ -55,20 +57,14 @@ class SearchPoints:
 
 
 def check_query(query: str) -> str:
-    """Return the query without surrounding space.
+    """Return the query without article, control characters and surplus space.
 
     Raises:
-        SearchError: It is empty or longer than 500 characters.
+        SearchError: It is empty, has no word, or is too long.
     """
-    text = query.strip()
-    if not text:
+    if not query.strip():
         raise SearchError('the query is empty; ask for an object, e.g. "blue chair"')
-    if len(text) > _MAX_QUERY:
-        raise SearchError(
-            f'the query has {len(text)} characters, at most {_MAX_QUERY} are allowed; '
-            'ask for one object, e.g. "blue chair"'
-        )
-    return text
+    return clean_name(query)
 
 
 class ObjectSearch:
@@ -101,28 +97,41 @@ class ObjectSearch:
                 not been looked at yet, which counts as not observed.
             query: The text that was asked; names objects where there is no vocabulary.
             region: Where to look; voxels outside are ignored. None: the whole map.
-            max_results: Instead of the configured one, if positive.
+            max_results: Instead of the configured one, if positive; there may be fewer.
             min_score: Instead of the configured one, if positive.
 
+        Returns:
+            Found, if any object scores high; else absent, if enough of the region has been
+            looked at; else unobserved. What has been looked at is the share of the region's
+            columns that hold a voxel with a score, or, without a region, of the voxels that
+            have one.
+
         Raises:
-            SearchError: The query is empty or too long, the region is empty or not finite,
-                `min_score` is not in 0..1, or there is not one score per point.
+            SearchError: The query is empty, too long or without words, the region is empty or
+                not finite, `max_results` is negative, `min_score` is not in 0..1, or there is
+                not one score per point.
         """
         query = check_query(query)
         if not 0 <= min_score <= 1:
             raise SearchError(f'expected min_score between 0 and 1, got {min_score}')
+        if max_results < 0:
+            raise SearchError(
+                f'expected max_results of 0 (as configured) or more, got {max_results}'
+            )
         if scores.shape != (len(points),):
             raise SearchError(f'expected {len(points)} scores, got shape {scores.shape}')
         judged = np.isfinite(scores)
         high = judged & (np.nan_to_num(scores, nan=-1.0) >= (min_score or self._config.min_score))
         if region is None:
-            share = float(judged.any())
+            share = float(judged.mean()) if len(judged) else 0.0
         else:
             share = observed_share(points.coord[judged], region)
             high &= inside(points.coord, region)
         groups = self._groups(points, np.flatnonzero(high))
-        found = sorted((_describe(points, scores, g, query) for g in groups), key=_rank)
-        objects = self._named(found[: max_results or self._config.max_results])
+        ranked = sorted(groups, key=lambda rows: _rank(points, scores, rows))
+        objects = self._described(
+            points, scores, ranked[: max_results or self._config.max_results], query
+        )
         verdict: Verdict = 'found'
         if not objects:
             verdict = (
@@ -130,19 +139,36 @@ class ObjectSearch:
             )
         return SearchResult(verdict=verdict, objects=objects, observed_share=share)
 
-    def _groups(self, points: SearchPoints, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-        """Return the rows of each object, sorted by voxel, so the order of rows is no matter."""
+    def _groups(self, points: SearchPoints, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+        """Yield the rows of each object, sorted by voxel, so the order of rows is no matter."""
+        least = (self._config.min_size / points.voxel_size) ** 2 - 1e-6
         rows = rows[np.lexsort(points.grid_coord[rows].T[::-1])]
         gap = max(1, int(self._config.gap / points.voxel_size + 1e-6))
-        component = connected_components(points.grid_coord[rows], gap)
-        rows = rows[np.argsort(component, kind='stable')]
-        sizes = np.bincount(component)
-        groups = np.split(rows, np.cumsum(sizes)[:-1])
-        return [group for group in groups if len(group) >= max(1, self._config.min_points)]
+        for cluster in _parted(rows, connected_components(points.grid_coord[rows], gap)):
+            if len(cluster) >= least:
+                part = split(points.grid_coord[cluster], points.voxel_size)
+                yield from (group for group in _parted(cluster, part) if len(group) >= least)
 
-    def _named(self, found: list[ObjectHit]) -> tuple[ObjectHit, ...]:
-        names = self._registry.identify([h.box for h in found], [h.label for h in found])
-        return tuple(replace(hit, id=name) for hit, name in zip(found, names, strict=True))
+    def _described(
+        self,
+        points: SearchPoints,
+        scores: NDArray[np.floating],
+        groups: list[NDArray[np.intp]],
+        query: str,
+    ) -> tuple[ObjectHit, ...]:
+        hits = [_describe(points, scores, rows, query) for rows in groups]
+        voxels = [points.grid_coord[rows] for rows in groups]
+        bounds = [np.stack([grid.min(axis=0), grid.max(axis=0)]) for grid in voxels]
+        names = self._registry.identify(bounds, [hit.label for hit in hits])
+        return tuple(replace(hit, id=name) for hit, name in zip(hits, names, strict=True))
+
+
+def _parted(rows: NDArray[np.intp], number: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Return the rows of each number from 0 on, in their order."""
+    if not len(rows):
+        return []
+    ends = np.cumsum(np.bincount(number))
+    return np.split(rows[np.argsort(number, kind='stable')], ends[:-1])
 
 
 def _describe(
@@ -150,12 +176,11 @@ def _describe(
 ) -> ObjectHit:
     """Return the object of the given rows, still without an id."""
     coord = points.coord[rows].astype(np.float64)
-    ranked = np.sort(scores[rows])[::-1]
     distance = np.linalg.norm(coord - np.median(coord, axis=0), axis=1)
     return ObjectHit(
         id='',
         label=_label(points, rows) or query,
-        score=float(ranked[: max(1, int(len(ranked) * _TOP_SHARE))].mean()),
+        score=_score(scores[rows]),
         center=coord[distance.argmin()],
         box=upright_box(coord, points.voxel_size),
         num_points=len(rows),
@@ -172,5 +197,13 @@ def _label(points: SearchPoints, rows: NDArray[np.intp]) -> str:
     return points.names[int(np.bincount(known).argmax())] if len(known) else ''
 
 
-def _rank(hit: ObjectHit) -> tuple[float, ...]:
-    return (-hit.score, -hit.num_points, *hit.center.tolist())
+def _rank(
+    points: SearchPoints, scores: NDArray[np.floating], rows: NDArray[np.intp]
+) -> tuple[float, ...]:
+    """Return what sorts objects: best first, then largest, then by their first voxel."""
+    return (-_score(scores[rows]), -len(rows), *points.grid_coord[rows[0]].tolist())
+
+
+def _score(scores: NDArray[np.floating]) -> float:
+    """Return the mean of the best scores of an object."""
+    return float(np.sort(scores)[::-1][: max(1, int(len(scores) * _TOP_SHARE))].mean())

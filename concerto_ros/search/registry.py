@@ -6,78 +6,76 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from concerto_ros.structures import Box
+_LEAST_COMMON = 0.4  # of the union of two boxes of one object
+_LEAST_WITHIN = 0.8  # of the known box in that of an object that has grown
 
 
 class ObjectRegistry:
-    """Remembers which box carries which id, so that the same voxels get the same id again.
+    """Remembers which voxels carry which id, so that they get the same id again.
 
-    An object is recognised when its box and a known one, both grown by a voxel and made
-    axis-aligned, share `min_overlap` of their union. A recognised object's box is brought up to
-    date, so an id follows an object that grows while more of it is seen.
-
-    Args:
-        voxel_size: Edge length of a voxel [m].
-        min_overlap: Intersection over union, 0..1.
+    An object is recognised when its box and a known one share enough of their union, or, if it
+    has the same label, when most of the known box lies in its own: more of it has been seen. Then
+    its box is brought up to date, so an id follows an object that grows. Boxes are those of
+    voxels on the lattice of the map, which no correction of the robot's position moves.
     """
 
-    def __init__(self, voxel_size: float, min_overlap: float = 0.4) -> None:
-        self._voxel_size = voxel_size
-        self._min_overlap = min_overlap
-        self._boxes: dict[str, NDArray[np.float64]] = {}  # id -> (6,) lower and upper corner
+    def __init__(self) -> None:
+        self._boxes: dict[str, NDArray[np.float64]] = {}  # id -> (2, 3) corners [voxels]
 
     def __len__(self) -> int:
         return len(self._boxes)
 
-    def identify(self, boxes: list[Box], labels: list[str]) -> list[str]:
-        """Return one id per box, the known ones where they fit; no id occurs twice.
+    def identify(self, bounds: list[NDArray[np.integer]], labels: list[str]) -> list[str]:
+        """Return one id per object, the known ones where they fit; no id occurs twice.
 
         Args:
-            boxes: Of the objects of one answer; earlier ones choose first.
+            bounds: (2, 3) integers each, lowest and highest voxel along each axis, of the objects
+                of one answer; earlier ones choose first.
             labels: Of the objects; a new id starts with it.
         """
-        taken: list[str] = []
-        for box, label in zip(boxes, labels, strict=True):
-            bounds = _bounds(box, self._voxel_size)
-            name = self._known(bounds, taken) or self._new(box, label)
-            self._boxes[name] = bounds
-            taken.append(name)
-        return taken
+        names, known = list(self._boxes), np.array(list(self._boxes.values())).reshape(-1, 2, 3)
+        is_free = np.ones(len(names), dtype=bool)
+        found = []
+        for voxels, label in zip(bounds, labels, strict=True):
+            box = voxels + np.array([[-1.0], [2.0]])  # grown by a voxel on every side
+            slug = re.sub(r'\W+', '_', label.lower()).strip('_')[:32] or 'object'
+            is_same = np.array([name.rpartition('_')[0] == slug for name in names], dtype=bool)
+            fit = np.where(is_free, _fit(known, box, is_same), 0.0)
+            best = int(fit.argmax()) if len(fit) else -1
+            if best >= 0 and fit[best] > 0:
+                is_free[best] = False
+                found.append(names[best])
+            else:
+                found.append(self._new(voxels, slug))
+            self._boxes[found[-1]] = box
+        return found
 
-    def _known(self, bounds: NDArray[np.float64], taken: list[str]) -> str:
-        """Return the id whose box overlaps most; empty if none does enough."""
-        free = [name for name in self._boxes if name not in taken]
-        if not free:
-            return ''
-        overlap = _overlap(np.array([self._boxes[name] for name in free]), bounds)
-        best = int(overlap.argmax())
-        return free[best] if overlap[best] >= self._min_overlap else ''
-
-    def _new(self, box: Box, label: str) -> str:
-        """Make an id of the label and the voxel of the box's centre, e.g. "blue_chair_3f2a"."""
-        slug = re.sub(r'\W+', '_', label.lower()).strip('_')[:32] or 'object'
-        voxel = np.floor(box.center / self._voxel_size).astype(np.int64).tolist()
+    def _new(self, voxels: NDArray[np.integer], slug: str) -> str:
+        """Make an id of the label and the voxel in the middle, e.g. "blue_chair_3f2a"."""
+        middle = ((voxels[0] + voxels[1]) // 2).tolist()
         attempt = 0
         while True:
-            text = f'{slug} {voxel} {attempt}'
+            text = f'{slug} {middle} {attempt}'
             name = f'{slug}_{hashlib.blake2s(text.encode(), digest_size=2).hexdigest()}'
             if name not in self._boxes:
                 return name
             attempt += 1
 
 
-def _bounds(box: Box, margin: float) -> NDArray[np.float64]:
-    """Return (6,) lower and upper corner [m] of the axis-aligned box around `box`."""
-    c, s = abs(np.cos(box.yaw)), abs(np.sin(box.yaw))
-    dx, dy, dz = box.size
-    half = np.array([c * dx + s * dy, s * dx + c * dy, dz]) / 2 + margin
-    return np.concatenate([box.center - half, box.center + half])
+def _fit(
+    known: NDArray[np.float64], box: NDArray[np.float64], is_same: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return (M,) intersection over union of known boxes (M, 2, 3) with one; 0: another object.
 
-
-def _overlap(many: NDArray[np.float64], one: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (M,) intersection over union of axis-aligned boxes (M, 6) with one (6,)."""
-    low, high = np.maximum(many[:, :3], one[:3]), np.minimum(many[:, 3:], one[3:])
+    Args:
+        known: Lower and upper corners.
+        box: (2, 3), lower and upper corner.
+        is_same: (M,), which of the known ones have the same label.
+    """
+    low, high = np.maximum(known[:, 0], box[0]), np.minimum(known[:, 1], box[1])
     common = np.maximum(high - low, 0).prod(axis=1)
-    union = (many[:, 3:] - many[:, :3]).prod(axis=1) + (one[3:] - one[:3]).prod() - common
-    share: NDArray[np.float64] = common / union
-    return share
+    size = (known[:, 1] - known[:, 0]).prod(axis=1)
+    share = common / (size + (box[1] - box[0]).prod() - common)
+    has_grown = is_same & (common >= _LEAST_WITHIN * size)
+    fit: NDArray[np.float64] = np.where((share >= _LEAST_COMMON) | has_grown, share, 0.0)
+    return fit

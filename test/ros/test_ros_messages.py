@@ -198,7 +198,7 @@ def test_an_answer_tells_everything_about_an_object():
         ('absent', [Region()], FindObjects.Response.ABSENT, 'well enough, and 75%'),
         ('unobserved', [Region()], FindObjects.Response.UNOBSERVED, 'yet, but only 75%'),
         ('absent', [], FindObjects.Response.ABSENT, 'nothing in the map fits "chair"'),
-        ('unobserved', [], FindObjects.Response.UNOBSERVED, 'has not looked at anything'),
+        ('unobserved', [], FindObjects.Response.UNOBSERVED, 'looked at 75% of the map'),
     ],
 )
 def test_an_empty_answer_tells_why(verdict, region, number, message):

@@ -30,8 +30,8 @@ def block(low, size):
 
 
 def searcher(**changes):
-    config = SearchConfig(**({'min_points': 3} | changes))
-    return ObjectSearch(config, ObjectRegistry(VOXEL))
+    config = SearchConfig(**({'min_size': 0.034} | changes))  # 3 voxels
+    return ObjectSearch(config, ObjectRegistry())
 
 
 def two_chairs():
@@ -142,7 +142,7 @@ def test_the_number_of_objects_and_the_score_can_be_limited():
     assert len(searcher().search(points, scores, 'chair', max_results=1).objects) == 1
     assert len(searcher().search(points, scores, 'chair', min_score=0.85).objects) == 1
     assert len(searcher().search(points, scores, 'chair', min_score=0.05).objects) == 3
-    assert len(searcher(min_points=801).search(points, scores, 'chair').objects) == 0
+    assert len(searcher(min_size=0.57).search(points, scores, 'chair').objects) == 0
 
 
 def test_only_the_region_is_searched():
@@ -205,24 +205,109 @@ def test_ids_are_made_anew_with_a_new_registry():
     assert searcher().search(points, scores, 'sofa').objects[0].id != first
 
 
-@pytest.mark.parametrize('query', ['', '  \n\t'])
-def test_an_empty_query_is_refused(query):
-    with pytest.raises(SearchError, match='the query is empty; ask for an object'):
+@pytest.mark.parametrize(
+    ('query', 'match'),
+    [
+        ('', 'the query is empty; ask for an object'),
+        ('  \n\t', 'the query is empty; ask for an object'),
+        ('x' * 10_000, 'the text has 10000 characters, at most 300 are read'),
+        ('?!', 'has no word'),
+        ('\x00\x1b\x7f', 'has no word'),
+    ],
+)
+def test_queries_that_name_nothing_are_refused(query, match):
+    with pytest.raises(SearchError, match=match):
         check_query(query)
-    with pytest.raises(SearchError, match='the query is empty'):
+    with pytest.raises(SearchError, match=match):
         searcher().search(points_of([]), np.zeros(0), query)
 
 
-def test_a_query_of_500_characters_is_the_longest():
-    assert check_query(' ' + 'x' * 500) == 'x' * 500
-    with pytest.raises(SearchError, match='501 characters, at most 500'):
-        check_query('x' * 501)
+@pytest.mark.parametrize(
+    ('query', 'label'),
+    [
+        ('\x1b[31m a  blue\x00\nchair', '[31m a blue chair'),
+        ('蓝色的椅子', '蓝色的椅子'),
+        ('كرسي أزرق', 'كرسي أزرق'),
+        ('Küchenstuhl', 'Küchenstuhl'),
+    ],
+)
+def test_other_languages_and_control_characters_do_no_harm(query, label):
+    points = points_of(block((0, 0, 0), (5, 5, 1)))
+    (hit,) = searcher().search(points, np.ones(25), query).objects
+    assert hit.label == label
+    assert hit.id.isprintable()
+
+
+def test_five_hundred_results_are_as_many_as_there_are():
+    grid, scores = two_chairs()
+    assert len(searcher().search(points_of(grid), scores, 'chair', max_results=500).objects) == 2
+    many = np.concatenate(
+        [block((9 * i, 9 * j, 0), (3, 1, 1)) for i in range(30) for j in range(20)]
+    )
+    result = searcher().search(points_of(many), np.ones(len(many)), 'cup', max_results=500)
+    assert len({hit.id for hit in result.objects}) == 500
+
+
+def test_a_region_outside_the_map_is_unobserved():
+    grid, scores = two_chairs()
+    away = ((100, 100, 0), (101, 101, 1))
+    result = searcher().search(points_of(grid), scores, 'chair', region=away)
+    assert (result.verdict, result.objects, result.observed_share) == ('unobserved', (), 0.0)
+
+
+def test_a_map_of_which_little_has_a_score_is_unobserved():
+    grid, _ = two_chairs()
+    scores = np.where(np.arange(len(grid)) < 0.3 * len(grid), 0.1, np.nan)
+    result = searcher().search(points_of(grid), scores, 'chair')
+    assert (result.verdict, result.observed_share) == ('unobserved', pytest.approx(0.3))
+    scores[:400] = 0.9
+    assert searcher().search(points_of(grid), scores, 'chair').verdict == 'found'
+
+
+def test_one_threshold_parts_found_from_absent():
+    grid, _ = two_chairs()
+    points, scores = points_of(grid), np.full(len(grid), 0.6)
+    for least, verdict in ((0.59, 'found'), (0.61, 'absent')):
+        assert searcher(min_score=least).search(points, scores, 'chair').verdict == verdict
+
+
+def test_chairs_that_touch_are_two_objects():
+    chair = np.concatenate([block((0, 0, 20), (20, 20, 2)), block((2, 18, 22), (16, 2, 20))])
+    row = np.concatenate([chair, chair + np.array([20, 0, 0])])
+    result = searcher().search(points_of(row), np.ones(len(row)), 'chair')
+    np.testing.assert_allclose([hit.num_points for hit in result.objects], len(chair), rtol=0.1)
+    assert len(result.objects) == 2
+    middles = sorted(hit.box.center[0] for hit in result.objects)
+    np.testing.assert_allclose(middles, [0.2, 0.6], atol=0.05)
+
+
+def test_sizes_and_gaps_are_the_same_in_maps_of_other_voxels():
+    for voxel_size in (0.02, 0.04):
+        n = round(0.12 / voxel_size)
+        plate = block((0, 0, 0), (n, n, 1))
+        beside = plate + np.array([n + round(0.16 / voxel_size), 0, 0])
+        points = points_of(np.concatenate([plate, beside]), voxel_size=voxel_size)
+        for gap, least, count in ((0.1, 0.1, 2), (0.24, 0.1, 1), (0.1, 0.13, 0)):
+            search = searcher(gap=gap, min_size=least).search
+            assert len(search(points, np.ones(len(points)), 'plate').objects) == count
+
+
+def test_ids_outlast_a_correction_of_the_position():
+    grid, scores = two_chairs()
+    points, search = points_of(grid), searcher()
+    first = search.search(points, scores, 'chair').objects
+    moved = points_of(grid, coord=points.coord + np.float32([3, 1, 0]))
+    second = search.search(moved, scores, 'chair').objects
+    assert [hit.id for hit in second] == [hit.id for hit in first]
+    np.testing.assert_allclose(second[0].center - first[0].center, [3, 1, 0], atol=1e-5)
 
 
 def test_useless_requests_are_refused():
     points = points_of([[0, 0, 0]])
     with pytest.raises(SearchError, match='expected 1 scores, got shape'):
         searcher().search(points, np.zeros(2), 'cup')
+    with pytest.raises(SearchError, match='expected max_results of 0'):
+        searcher().search(points, np.zeros(1), 'cup', max_results=-1)
     for min_score in (-0.1, 1.1, np.nan):
         with pytest.raises(SearchError, match='min_score between 0 and 1'):
             searcher().search(points, np.zeros(1), 'cup', min_score=min_score)
