@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 BENCHMARKS = (
-    'fusion', 'growth', 'cloud', 'memory', 'encoder', 'training_views', 'training_step',
+    'fusion', 'growth', 'cloud', 'memory', 'search', 'encoder', 'training_views', 'training_step',
 )  # fmt: skip
 
 

@@ -121,7 +121,7 @@ class ObjectSearch:
         if scores.shape != (len(points),):
             raise SearchError(f'expected {len(points)} scores, got shape {scores.shape}')
         judged = np.isfinite(scores)
-        high = judged & (np.nan_to_num(scores, nan=-1.0) >= (min_score or self._config.min_score))
+        high = judged & (scores >= (min_score or self._config.min_score))
         if region is None:
             share = float(judged.mean()) if len(judged) else 0.0
         else:
