@@ -141,7 +141,12 @@ class SemanticsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """Answers to text queries."""
+    """Answers to text queries.
+
+    One threshold, `min_score`, is behind all verdicts. It belongs to a translator and is to be
+    fixed on validation rooms, together with its temperature; 0.5 says no more than that the query
+    is likelier than all else together.
+    """
 
     max_results: int = param(10, 'Objects in an answer when the request names no number.', ge=1)
     min_score: float = param(
