@@ -9,7 +9,7 @@ from concerto_ros.errors import CheckpointError
 from concerto_ros.model.pyramid import FeaturePyramid
 
 _LARGEST = 1000.0  # of the stored numbers; float16 ends at 65504
-_MAX_NUMBERS = 2**17  # that are turned into float32 at once: they stay in the cache
+_MAX_NUMBERS = 2**18  # that are turned into float32 at once: they stay in the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,9 +85,16 @@ class StoredFeatures:
         parts = torch.split(weight, widths, dim=1)
         total = self._levels[-1].product(parts[-1]) + bias.float()
         for number in range(len(self._levels) - 2, -1, -1):
-            from_coarse = total.index_select(0, self._levels[number + 1].inverse)
-            total = self._levels[number].product(parts[number]).add_(from_coarse)
+            total = _carried(total, self._levels[number + 1].inverse)
+            total.add_(self._levels[number].product(parts[number]))
         return total
+
+
+def _carried(total: Tensor, inverse: Tensor) -> Tensor:
+    """Return the rows of a coarse level for those of the finer one; single numbers go faster."""
+    if total.shape[1] == 1:
+        return total[:, 0].index_select(0, inverse)[:, None]
+    return total.index_select(0, inverse)
 
 
 def _stored(feat: Tensor, inverse: Tensor) -> StoredLevel:

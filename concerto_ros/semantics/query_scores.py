@@ -124,7 +124,10 @@ class QueryScores:
         logits = self._logits(texts)
         if same.all():
             return (logits[:, 0] / self._translator.logit_scale + 1) / 2
-        total = torch.logaddexp(self._log_sum(rivals), logits[:, 0])
+        log_rivals = self._log_sum(rivals)
+        if not same.any():
+            return torch.sigmoid(logits[:, 0] - log_rivals)
+        total = torch.logaddexp(log_rivals, logits[:, 0])
         return (logits.logsumexp(1) - total).exp_().clamp_(max=1)
 
     def _log_sum(self, rivals: Rivals) -> Tensor:
