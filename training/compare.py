@@ -17,10 +17,13 @@ from training.command import read_settings
 from training.comparison.config import CompareConfig
 from training.comparison.jobs import Job, check_jobs, run_jobs
 from training.comparison.report import write_report
+from training.config import TrainingConfig
+from training.evaluation.config import ProbeConfig
 from training.stopping import StopRequestedError
 
 PROG = 'training.compare'
 _FAILED, _STOPPED = 2, 143
+_SETTINGS: dict[str, type] = {'training.pretrain': TrainingConfig, 'training.probe': ProbeConfig}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,7 +34,9 @@ def main(argv: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
     try:
         config = read_settings(CompareConfig, argv, PROG)
-        check_jobs([job for jobs in stages(config) for job in jobs], config.folder)
+        all_jobs = [job for jobs in stages(config) for job in jobs]
+        _check_settings(all_jobs)
+        check_jobs(all_jobs, config.folder)
         for jobs in stages(config):
             run_jobs(jobs, config.jobs.parallel, config.jobs.threads)
         print(write_report(config))
@@ -45,10 +50,21 @@ def stages(config: CompareConfig) -> list[list[Job]]:
     """Return the jobs in stages; those of a stage need only what is before it."""
     return [
         _rooms(config),
-        [_image_encoder(config)],
+        [] if config.points.image_encoder else [_image_encoder(config)],
         [job for seed in config.seeds for job in _pretrainings(config, seed)],
         [job for seed in config.seeds for job in _probes(config, seed)],
     ]
+
+
+def _check_settings(jobs: Sequence[Job]) -> None:
+    """Refuse wrong settings of any job before the first one runs.
+
+    Raises:
+        ConfigError: A file, name or value is wrong.
+    """
+    for module, *arguments in (job.arguments for job in jobs):
+        if module in _SETTINGS:
+            read_settings(_SETTINGS[module], arguments, module)
 
 
 def _rooms(config: CompareConfig) -> list[Job]:

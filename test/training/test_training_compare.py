@@ -117,6 +117,26 @@ def test_the_command_refuses_other_settings_and_takes_more_seeds(tmp_path, capsy
     assert 'of "joint 0" cross_modal.image_size was 448 and is now 224' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('kind', ['points', 'probe'])
+def test_wrong_settings_are_told_before_the_first_job(tmp_path, monkeypatch, capsys, kind):
+    monkeypatch.setattr(compare, 'run_jobs', lambda *_: pytest.fail('a job has begun'))
+    config = tmp_path / 'some.yaml'
+    command = [SETTINGS, f'jobs.output={tmp_path / "all"}', f'{kind}.config={config}']
+    assert compare.main(command) == 2
+    assert f'cannot read the parameter file {config}' in capsys.readouterr().err
+    config.write_text('run: {sede: 1}\n')
+    assert compare.main(command) == 2
+    assert 'some.yaml: unknown parameter "run.sede"' in capsys.readouterr().err
+
+
+def test_an_encoder_of_ones_own_needs_none_of_the_package_index(tmp_path):
+    def names(**values):
+        return {job.name for jobs in stages(config_of(tmp_path, **values)) for job in jobs}
+
+    own = {'points.image_encoder': 'timm:resnet18@some.safetensors'}
+    assert names() - names(**own) == {'image encoder'}
+
+
 def test_what_nobody_knows_is_kept_and_told(tmp_path, caplog):
     job = help_job(tmp_path)
     job.done.write_text('made by an earlier version')
