@@ -151,6 +151,17 @@ def test_a_failed_command_may_be_mended_by_another(tmp_path):
     check_jobs([Job(name='a', arguments=('json.tool', '-h'), done=bad.done)], tmp_path)
 
 
+def test_what_failed_half_way_goes_on_by_the_same_command_alone(tmp_path):
+    bad = Job(name='a', arguments=('json.tool', '--wrong'), done=tmp_path / 'a.txt')
+    (tmp_path / 'last.pth').write_text('of a pretraining that failed later')
+    with pytest.raises(ConcertoError, match='failed: a'):
+        run_jobs([bad], parallel=1, threads=1)
+    check_jobs([bad], tmp_path)
+    other = Job(name='a', arguments=('json.tool', '-h'), done=bad.done)
+    with pytest.raises(ConfigError, match='of "a" --wrong was  and is now not there'):
+        check_jobs([other], tmp_path)
+
+
 # A command that stops the one that started it, and lasts until it is stopped itself.
 POKE = """
 import os, pathlib, signal, sys

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from concerto_ros.config.tree import read_plain_yaml
 from concerto_ros.errors import ConcertoError, ConfigError
+from training.checkpoint import LAST
 from training.comparison.processes import Processes
 from training.made_by import difference, has_record, write_made_by
 from training.stopping import StopRequestedError
@@ -118,5 +119,6 @@ def _run(job: Job, threads: int, processes: Processes) -> str:
     _log.info('%s: %s after %.0f s', job.name, 'done' if status == 0 else 'failed', seconds)
     if status == 0 and job.done.exists():
         return ''
-    job.record.unlink()  # mending the cause may change the command
+    if not job.done.with_name(LAST).exists():  # from which it would go on
+        job.record.unlink()  # mending the cause may change the command
     return f'{job.name} (status {status}, see {log})'
