@@ -233,6 +233,19 @@ def test_damaged_files_are_named(write, what, content):
         read([files])
 
 
+@pytest.mark.parametrize(
+    ('place', 'content'),
+    [(0, b'PK\x03\x04'), (8, b'\x01'), (21, b','), (26, b'B')],  # the header begins at 10
+)
+def test_a_damaged_header_of_an_array_is_told(write, place, content):
+    (files,) = write()
+    path = files.cloud / 'coord.npy'
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + content + data[place + len(content) :])
+    with pytest.raises(SourceError, match=r'coord\.npy is no array that can be read'):
+        read_labelled(files, 'segment20')
+
+
 def test_a_cut_off_image_is_refused(write):
     files = write([[(3, 1, 0)]], size=(200, 200))
     data = files[0].images[0].read_bytes()

@@ -148,12 +148,17 @@ def test_a_damaged_digest_is_made_anew(tmp_path, a_while_later):
     assert cache.get(file) is not None
 
 
-def test_damaged_tokens_are_made_anew(tmp_path):
+@pytest.mark.parametrize(
+    'damage',
+    [lambda data: data[:40], lambda data: b'PK\x03\x04' + data[4:]],
+    ids=['cut', 'archive'],
+)
+def test_damaged_tokens_are_made_anew(tmp_path, damage):
     cache = TokenCache(tmp_path / 'cache', make_encoder(), 8)
     file = write_image(tmp_path / 'a.png')
     cache.put(file, TOKENS)
     [kept] = (tmp_path / 'cache').rglob('*.npy')
-    kept.write_bytes(kept.read_bytes()[:40])
+    kept.write_bytes(damage(kept.read_bytes()))
     assert cache.get(file) is None
     assert file not in cache
     cache.put(file, TOKENS)

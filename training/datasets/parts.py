@@ -1,6 +1,8 @@
 """What a sample is read from, be it files in folders or members of a shard."""
 
 import os
+import tokenize
+import zipfile
 from collections.abc import Sequence
 from typing import IO, Literal, Protocol
 
@@ -10,6 +12,16 @@ from numpy.typing import NDArray
 from concerto_ros.errors import SourceError
 
 REPAIR = 'prepare this scene again, or unpack its published archive again'
+# What numpy raises on a damaged .npy file: it reads headers as Python, and PK begins an archive.
+NO_ARRAY = (
+    EOFError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
 
 
 class DataFile(Protocol):
@@ -77,7 +89,7 @@ def read_array(file: DataFile) -> NDArray:
     try:
         with file.open('rb') as stream:
             array = np.load(stream, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as err:
+    except NO_ARRAY as err:
         raise SourceError(f'{file} is no array that can be read ({err}); {REPAIR}') from err
     if not isinstance(array, np.ndarray):
         raise SourceError(f'{file} is an archive, expected one array; {REPAIR}')

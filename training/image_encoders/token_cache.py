@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from concerto_ros.errors import ConfigError, SourceError
 from training.datasets.images import read_square
-from training.datasets.parts import DataFile
+from training.datasets.parts import NO_ARRAY, DataFile
 from training.datasets.patch_grid import PatchGrid
 from training.datasets.whole_file import written_whole
 from training.image_encoders.encoder import ImageEncoder
@@ -74,7 +74,7 @@ class TokenCache:
 def _load(path: Path, mmap_mode: Literal['r'] | None = None) -> NDArray[np.float16] | None:
     try:
         tokens: NDArray[np.float16] = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except NO_ARRAY:
         return None
     return tokens
 
