@@ -5,7 +5,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,10 +154,10 @@ def _numpy_numbers() -> AbstractContextManager[None]:
 def _read_safetensors(path: Path) -> Any:
     with safe_open(path, framework='pt') as file:
         metadata: dict[str, str] = file.metadata() or {}
-        content: dict[str, Any] = {
-            name: json.loads(text) if name == 'config' or text.startswith('{') else text
-            for name, text in metadata.items()
-        }
+        content: dict[str, Any] = {'config': json.loads(metadata.get('config', '{}'))}
+        for name in _ORIGIN:
+            with suppress(ValueError):  # absent, or another's by the same name
+                content[name] = json.loads(metadata.get(name, ''))
         content['state_dict'] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     return content
 

@@ -131,8 +131,10 @@ def test_the_origin_is_kept_beside_the_published_format(tmp_path, tiny_model, su
     assert not {'settings', 'source'} & read_weights(path)[0].keys()  # goes to a constructor
 
 
-def test_metadata_of_others_is_passed_over(tmp_path, published):
-    metadata = {'format': 'pt', 'source': 'a hub', 'config': json.dumps(published[0])}
+@pytest.mark.parametrize('text', ['a hub', '{{ name }}', '[1, 2]'])
+def test_metadata_of_others_is_passed_over(tmp_path, published, text):
+    others = {'format': 'pt', 'source': text, 'template': text}
+    metadata = {**others, 'config': json.dumps(published[0])}
     save_file(published[1], tmp_path / 'a.safetensors', metadata=metadata)
     _, report = load_checkpoint(tmp_path / 'a.safetensors')
     assert (report.origin, report.voxel_size) == ({}, None)
