@@ -4,6 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -41,7 +42,8 @@ class Progress:
         self._since = self._started
         self._writer: Any = None
         if rank() == 0:
-            self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
+            with self._curves():
+                self._writer = SummaryWriter(str(folder), purge_step=first_step or None)
         self._points = 0
         self._waited = 0.0
         self._skipped: Counter[str] = Counter()
@@ -54,7 +56,8 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
         if self._writer:
-            self._writer.close()
+            with self._curves():
+                self._writer.close()
         if self._skipped:
             _log.warning(
                 'scenes or images that cannot be read (named above): %d; visits skipped: %d',
@@ -98,13 +101,23 @@ class Progress:
     ) -> None:
         if self._writer is None:
             return
-        for name, value in terms.items():
-            group = 'loss' if name in self._losses else 'monitor'
-            self._writer.add_scalar(f'{group}/{name}', value, step)
-        for name in _SCHEDULES:
-            self._writer.add_scalar(f'schedule/{name}', getattr(values, name), step)
-        for name, value in speed.items():
-            self._writer.add_scalar(f'speed/{name}', value, step)
+        with self._curves():
+            for name, value in terms.items():
+                group = 'loss' if name in self._losses else 'monitor'
+                self._writer.add_scalar(f'{group}/{name}', value, step)
+            for name in _SCHEDULES:
+                self._writer.add_scalar(f'schedule/{name}', getattr(values, name), step)
+            for name, value in speed.items():
+                self._writer.add_scalar(f'speed/{name}', value, step)
+
+    @contextmanager
+    def _curves(self) -> Iterator[None]:
+        """Do without curves from where they cannot be written: a state may still have room."""
+        try:
+            yield
+        except OSError as err:
+            self._writer = None
+            _log.warning('curves cannot be written: the run goes on without them (%s)', err)
 
     def _line(
         self, step: int, values: StepValues, terms: dict[str, float], speed: dict[str, float]
@@ -114,7 +127,7 @@ class Progress:
         parts = ' '.join(f'{name} {value:.3f}' for name, value in terms.items())
         return (
             f'step {done}/{total} {parts} lr {values.lr:.2e} '
-            f'{speed["points_per_s"] / 1e3:.0f}k points/s data {speed["data_share"]:.0%} '
+            f'{speed["points_per_s"] / 1e3:.1f}k points/s data {speed["data_share"]:.0%} '
             f'{clock((total - done) * per_step)} left'
         )
 

@@ -3,7 +3,10 @@
 import dataclasses
 import errno
 import os
+import re
+import resource
 import signal
+from functools import partial
 from typing import ClassVar
 
 import pytest
@@ -13,7 +16,7 @@ from torch import nn
 from training_ranks import run_ranks
 
 from concerto_ros.errors import CheckpointError, ConcertoError
-from training import checkpoint
+from training import checkpoint, progress
 from training.checkpoint import LAST, load_state
 from training.config import (
     DataConfig,
@@ -167,6 +170,43 @@ def test_a_full_disk_leaves_the_state_before_it(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert [path.name for path in tmp_path.glob('last*')] == [LAST]
     assert_same(train(PullTask(tmp_path)), train(PullTask(tmp_path / 'whole')))
+
+
+@pytest.fixture
+def full_disk():
+    """Return a function after which no file grows, as on a full disk, until the test is over."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+@pytest.mark.parametrize('eager', [{}, {'max_queue': 1, 'flush_secs': -1}])
+@pytest.mark.parametrize('first_full', [0, 2])
+def test_a_full_disk_costs_the_curves_and_names_the_state(
+    eager, first_full, full_disk, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(progress, 'SummaryWriter', partial(progress.SummaryWriter, **eager))
+    task = PullTask(tmp_path)
+    batches = task.batches
+
+    def filling(first_step):
+        for index, batch in enumerate(batches(first_step)):
+            if index == first_full:
+                full_disk()
+            yield batch
+
+    task.batches = filling
+    with pytest.raises(CheckpointError, match=r'after step 4 cannot be written .*make room'):
+        train(task)
+    (record,) = caplog.records
+    assert 'curves cannot be written: the run goes on without them' in record.getMessage()
+
+
+def test_the_rate_of_a_slow_run_is_not_zero(tmp_path, caplog):
+    with caplog.at_level('INFO'):
+        train(PullTask(tmp_path))
+    assert len(re.findall(r' \d+\.\dk points/s data ', caplog.text)) == 4
 
 
 def test_kept_states_stay(tmp_path):
