@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from training.evaluation.config import HeadOptimizerSection
 from training.evaluation.head_optimizer import HeadOptimizer
-from training.evaluation.lovasz import segmentation_loss
 from training.evaluation.training_rows import measure_scaling
 from training.translation.config import TranslatorSection
 
@@ -26,13 +25,12 @@ class Objective(nn.Module):
 
     start: Tensor
 
-    def forward(self, translated: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, translated: Tensor, rows: Tensor) -> Tensor:
         """Return the () loss.
 
         Args:
             translated: (B, D) float32 unit vectors.
-            rows: (B,) int64, which rows of the training set they are.
-            generator: Of what is drawn, on the CPU.
+            rows: (B,) int64, which rows of the training set they are; on the CPU.
         """
         raise NotImplementedError
 
@@ -43,10 +41,10 @@ class Objective(nn.Module):
 
 
 class NameClasses(Objective):
-    """Points are nearer to a text of their class than to those of others.
+    """Points are nearer to every text of their class than to any text of the others.
 
-    In each step every class goes by one of its texts, drawn anew, and the loss is that of a class
-    head: so any text of a class must win against any of the others. The scale of cosines is
+    The loss is the mean, over the texts of the right class, of the cross-entropy of that text
+    against all texts of other classes; texts of one class do not compete. The scale of cosines is
     learned with the map.
 
     Args:
@@ -55,25 +53,26 @@ class NameClasses(Objective):
     """
 
     texts: Tensor
-    label: Tensor
+    class_of_text: Tensor
 
     def __init__(self, texts: Sequence[Tensor], label: Tensor) -> None:
         super().__init__()
+        self._label = label
         counts = torch.tensor([len(own) for own in texts])
-        self._counts, self._firsts = counts, counts.cumsum(0) - counts
-        self.register_buffer('texts', torch.cat(list(texts)), persistent=False)
-        self.register_buffer('label', label, persistent=False)
+        class_of_text = torch.arange(len(texts)).repeat_interleave(counts)
         mean = torch.stack([own.mean(0) for own in texts]).mean(0)
+        self.register_buffer('texts', torch.cat(list(texts)), persistent=False)
+        self.register_buffer('class_of_text', class_of_text, persistent=False)
         self.register_buffer('start', mean, persistent=False)
         self.log_scale = nn.Parameter(torch.tensor(_START_SCALE).log())
 
-    def forward(self, translated: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Return cross-entropy and Lovász-softmax over the classes."""
-        share = torch.rand(len(self._counts), generator=generator)
-        chosen = self._firsts + (share * self._counts).long()
-        names = self.texts[chosen.to(translated.device)]
-        label = self.label[rows.to(translated.device)]
-        return segmentation_loss(self.log_scale.exp() * translated @ names.t(), label)
+    def forward(self, translated: Tensor, rows: Tensor) -> Tensor:
+        """Return the mean cross-entropy."""
+        logits = self.log_scale.exp() * translated @ self.texts.t()
+        is_own = self._label[rows].to(logits.device)[:, None] == self.class_of_text
+        others = logits.masked_fill(is_own, float('-inf')).logsumexp(1, keepdim=True)
+        losses = functional.softplus(others - logits) * is_own
+        return (losses.sum(1) / is_own.sum(1)).mean()
 
     @property
     def logit_scale(self) -> float:
@@ -96,7 +95,7 @@ class FollowImages(Objective):
         self._target = target  # stays on the CPU, because it may be large
         self.register_buffer('start', target.float().mean(0), persistent=False)
 
-    def forward(self, translated: Tensor, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def forward(self, translated: Tensor, rows: Tensor) -> Tensor:
         """Return the mean of `1 - cosine`."""
         target = self._target[rows].to(translated)
         return (1 - functional.cosine_similarity(translated, target)).mean()
@@ -137,7 +136,7 @@ def train_map(
         objective: With as many rows; trained, too, and moved to `device`.
         config: Steps and batch.
         optimizer: Learning rate and the like.
-        seed: Of the order, and of what the objective draws.
+        seed: Of the order.
         device: Where to train.
 
     Raises:
@@ -155,7 +154,7 @@ def train_map(
     for _ in tqdm(range(config.num_steps), desc='training', disable=None):
         rows = torch.randint(len(feat), (config.batch_size,), generator=generator)
         scaled = scaling(feat.index_select(0, rows).to(device))
-        loss = objective(functional.normalize(layer(scaled), dim=1), rows, generator)
+        loss = objective(functional.normalize(layer(scaled), dim=1), rows)
         steps.zero_grad()
         loss.backward()
         steps.step(loss.detach())

@@ -65,7 +65,7 @@ def run_translate(config: TranslateConfig) -> TranslationResult:
         logit_scale=lesson.objective.logit_scale,
         backbone=digest,
     )
-    found = judge(translator, source, validation, texts, c.translator.voxels_per_scene, c.run.seed)
+    found = judge(translator, source, validation, texts, c.run.seed)
     calibration = _calibrate(found, translator.logit_scale)
     settings, code = settings_of(c), source_of_run()
     replace(translator, logit_scale=calibration.fitted_scale).save(

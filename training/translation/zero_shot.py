@@ -16,6 +16,7 @@ from training.evaluation.voxels import voxel_label
 from training.structures import IGNORED
 from training.translation.class_texts import EmbeddedTexts
 
+_VOXELS = 1024  # of a scene whose cosines are kept
 NAMES, TRAINED, HELD_OUT = 'name', 'trained text', 'held-out text'
 
 
@@ -41,7 +42,6 @@ def judge(
     source: FeatureSource,
     scenes: Iterable[LabelledScene],
     texts: EmbeddedTexts,
-    voxels_per_scene: int,
     seed: int,
 ) -> ZeroShot:
     """Label scenes by texts.
@@ -51,8 +51,7 @@ def judge(
         source: Of the features.
         scenes: With labels.
         texts: Of the classes.
-        voxels_per_scene: Of which the cosines are kept, drawn; 0: all.
-        seed: Of what is drawn.
+        seed: Of the voxels whose cosines are kept.
 
     Raises:
         ConcertoError: No voxel has a label.
@@ -72,7 +71,7 @@ def judge(
             for names in rounds[called]:
                 cosine = on_device.scores(found.features, names, norms)
                 matrix.add(scene.segment, cosine.argmax(1)[found.inverse].cpu().numpy())
-        rows, label = _drawn(scene, found, voxels_per_scene, generator)
+        rows, label = _drawn(scene, found, generator)
         cosines.append(on_device.scores(found.features, texts.names, norms).cpu()[rows])
         labels.append(label)
     if sum(map(len, labels)) == 0:
@@ -103,11 +102,11 @@ def _rounds(texts: Sequence[Tensor], names: Tensor) -> list[Tensor]:
 
 
 def _drawn(
-    scene: LabelledScene, found: SceneFeatures, most: int, generator: torch.Generator
+    scene: LabelledScene, found: SceneFeatures, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Return (R,) labelled voxels and their labels, on the CPU."""
     segment = torch.from_numpy(scene.segment).to(found.inverse.device)
     label = voxel_label(segment, found.inverse, found.features.num_points).cpu()
     known = (label != IGNORED).nonzero()[:, 0]
-    rows = known[torch.randperm(len(known), generator=generator)[: most or len(known)]]
+    rows = known[torch.randperm(len(known), generator=generator)[:_VOXELS]]
     return rows, label[rows]
