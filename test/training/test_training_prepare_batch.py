@@ -121,6 +121,11 @@ def test_nothing_made_is_a_failure(tmp_path):
     assert not (tmp_path / 'splits').exists()
 
 
+def test_no_progress_bar_where_there_is_no_terminal(tmp_path, capsys):
+    prepare([OnePoint('a')], tmp_path)
+    assert '\r' not in capsys.readouterr().err
+
+
 def test_names_must_differ(tmp_path):
     with pytest.raises(ConfigError, match='several called a;'):
         prepare([OnePoint('a'), OnePoint('b'), OnePoint('a')], tmp_path)

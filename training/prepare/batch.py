@@ -78,7 +78,7 @@ def prepare_scenes(
     check_made_by([job for job in jobs if job.name in complete], root, split)
     todo = [job for job in jobs if job.name not in complete]
     report = BatchReport(num_complete=len(complete))
-    bar = tqdm(total=len(jobs), initial=report.num_complete, unit='scene')
+    bar = tqdm(total=len(jobs), initial=report.num_complete, unit='scene', disable=None)
     with workspace(root, split), bar, logging_redirect_tqdm():
         for outcome in _outcomes(todo, root, split, num_workers):
             _take(report, outcome)

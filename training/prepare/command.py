@@ -28,9 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     args = _parser().parse_args(argv)
     try:
-        num_workers = args.workers or os.cpu_count() or 1
         with stop_at_once():
-            report = prepare_scenes(args.jobs(args), args.output, args.split, num_workers)
+            report = prepare_scenes(args.jobs(args), args.output, args.split, args.workers)
     except (ConcertoError, OSError) as err:
         _log.error('prepare: %s', ' '.join(str(err).split()))
         return _STOPPED if isinstance(err, StopRequestedError) else _BAD_USAGE
@@ -57,10 +56,16 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--split', default='train', help='that the scenes belong to')
     parser.add_argument(
-        '--workers',
-        type=_positive,
-        help='scenes made at once (default: as many as processors, 1 for video)',
-    )
+        '--workers', type=_positive, default=parser.get_default('workers') or _num_processors(),
+        help='scenes made at once',
+    )  # fmt: skip
+
+
+def _num_processors() -> int:
+    """Return how many processors this process may use, or all where the system does not tell."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _positive(text: str) -> int:

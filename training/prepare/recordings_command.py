@@ -8,6 +8,7 @@ from concerto_ros.config.tree import build
 from concerto_ros.errors import ConfigError
 from concerto_ros.io.frame_folder import is_numbered_folder, is_tum_folder
 from training.prepare.fusion import FusionSettings
+from training.prepare.help_text import HelpFormatter
 from training.prepare.motion import Spacing
 from training.prepare.recordings import RecordingJob
 
@@ -20,7 +21,7 @@ def add_recordings_command(commands: Any) -> argparse.ArgumentParser:
     """Add the parser of the command to those of all, and return it."""
     parser: argparse.ArgumentParser = commands.add_parser(
         'bag',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         help="fuse the robot's recordings",
         description='Fuse recordings as the robot would and link the images to the cloud; each '
         'recording becomes one scene, named as the recording.',

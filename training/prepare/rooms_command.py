@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from concerto_ros.errors import ConfigError
 from concerto_ros.rooms.sketch import Families
+from training.prepare.help_text import HelpFormatter
 from training.prepare.rooms import RoomJob
 
 _EXAMPLE = RoomJob(seed=0)  # holds the defaults
@@ -14,7 +15,7 @@ def add_rooms_command(commands: Any) -> argparse.ArgumentParser:
     """Add the parser of the command to those of all, and return it."""
     parser: argparse.ArgumentParser = commands.add_parser(
         'rooms',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         help='render synthetic rooms, with labels',
         description='Render synthetic rooms, fuse their noisy frames as the robot would, and '
         'label the cloud (ScanNet-20) by the exact surface.',
@@ -27,7 +28,7 @@ def add_rooms_command(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument('--frames', type=int, default=_EXAMPLE.num_frames, help='fused per room')
     parser.add_argument('--images', type=int, default=_EXAMPLE.num_images, help='kept per room')
     parser.add_argument(
-        '--size', metavar='WxH', type=_size, default=(_EXAMPLE.width, _EXAMPLE.height),
+        '--size', metavar='WxH', type=_size, default=f'{_EXAMPLE.width}x{_EXAMPLE.height}',
         help='of the frames [px], of ratio 4:3',
     )  # fmt: skip
     return parser

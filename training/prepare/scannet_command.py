@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from concerto_ros.errors import ConfigError
+from training.prepare.help_text import HelpFormatter
 from training.prepare.scannet import ScanNetJob
 
 
@@ -12,7 +13,7 @@ def add_scannet_command(commands: Any) -> argparse.ArgumentParser:
     """Add the parser of the command to those of all, and return it."""
     parser: argparse.ArgumentParser = commands.add_parser(
         'scannet',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         help='read official ScanNet scenes',
         description='Read scene folders of ScanNet: the vertices of SCENE_vh_clean_2.ply, images '
         'of SCENE.sens, and ScanNet-20 labels of SCENE_vh_clean_2.labels.ply where there is one.',

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from concerto_ros.errors import ConfigError
+from training.prepare.help_text import HelpFormatter
 from training.prepare.point_maps import load_provider
 from training.prepare.video import VideoJob
 
@@ -13,7 +14,7 @@ def add_video_command(commands: Any) -> argparse.ArgumentParser:
     """Add the parser of the command to those of all, and return it."""
     parser: argparse.ArgumentParser = commands.add_parser(
         'video',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
         help='lift clips without depth',
         description='Lift clips without depth, folders of images, to points by a provider of '
         'point maps (see training/prepare/point_maps.py).',
