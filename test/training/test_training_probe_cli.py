@@ -182,6 +182,15 @@ def test_a_label_beyond_the_classes_is_told(probe, tiny_split, tmp_path, method,
               linear__num_steps=1, tuning__num_workers=1, tuning__batch_size=4)  # fmt: skip
 
 
+def test_validation_scenes_without_any_label_are_told(probe, tiny_split, tmp_path):
+    shutil.copytree(tiny_split.parents[1], tmp_path / 'other')
+    for path in (tmp_path / 'other').rglob('segment20.npy'):
+        np.save(path, np.full_like(np.load(path), -1))
+    split = tmp_path / 'other' / 'splits' / tiny_split.name
+    with pytest.raises(SourceError, match='no point of the validation scenes has a label: check'):
+        probe(source__kind='raw', data__validation=str(split), linear__num_steps=1)
+
+
 def test_a_tuning_tells_how_far_it_is(probe, caplog):
     caplog.set_level('INFO')
     probe(probe__method='decoder', run__log_every=2, tuning__num_steps=3)

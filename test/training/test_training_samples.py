@@ -285,6 +285,9 @@ def test_labels_that_are_missing_or_do_not_fit_are_told(write):
     (files,) = write()
     with pytest.raises(SourceError, match=r"segment200\.npy does not exist.*\['segment20'\]"):
         read_labelled(files, 'segment200')
+    (files.cloud / 'segment20.npy').unlink()
+    with pytest.raises(SourceError, match=r'segment20\.npy does not exist; this scene has no lab'):
+        read_labelled(files, 'segment20')
     np.save(files.cloud / 'segment20.npy', np.zeros(3, dtype=np.int16))
     with pytest.raises(SourceError, match=r'should hold 4 integers, found \(3,\) of int16'):
         read_labelled(files, 'segment20')

@@ -96,9 +96,12 @@ def _labels(files: SampleFiles, segment: str, num_points: int) -> NDArray[np.int
     path = files.cloud / f'{segment}.npy'
     if not path.is_file():
         others = sorted(p.stem for p in files.cloud.glob('segment*.npy'))
-        raise SourceError(
-            f'{path} does not exist; the labels of this scene are {others}: set data.segment'
+        cure = (
+            f'the labels of this scene are {others}: set data.segment'
+            if others
+            else 'this scene has no labels: probe on labelled ones, those of `prepare rooms` say'
         )
+        raise SourceError(f'{path} does not exist; {cure}')
     label = read_array(path)
     if label.size != num_points or label.dtype.kind not in 'iu':
         raise SourceError(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from concerto_ros.errors import SourceError
 from concerto_ros.semantics import ClassHead
 from training.datasets.labelled import LabelledScene
 from training.evaluation.features import FeatureSource
@@ -54,9 +55,15 @@ class HeadClassifier:
 
 
 def evaluate(classifier: Classifier, scenes: Iterable[LabelledScene], num_classes: int) -> Scores:
-    """Return the scores over all scenes; the prediction of a voxel holds for all its points."""
+    """Return the scores over all scenes; the prediction of a voxel holds for all its points.
+
+    Raises:
+        SourceError: No point has a label, or a scene cannot be read.
+    """
     matrix = ConfusionMatrix(num_classes)
     for scene in tqdm(scenes, desc='evaluation', disable=None):
         probability, inverse = classifier(scene)
         matrix.add(scene.segment, probability.argmax(1)[inverse].cpu().numpy())
+    if not matrix.counts.any():
+        raise SourceError('no point of the validation scenes has a label: check data.segment')
     return matrix.scores()
