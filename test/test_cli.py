@@ -213,7 +213,7 @@ def test_parameters_come_from_a_robots_file_and_the_command_line_wins(bag, tmp_p
     [
         (['map.voxelsize=0.1'], ['"map.voxelsize"', 'did you mean "map.voxel_size"']),
         (['map.voxel_size=-1'], ['"map.voxel_size"', '>= 0.002']),
-        (['depth.stride=two'], ['"depth.stride" must be a int']),
+        (['depth.stride=two'], ['"depth.stride" must be a whole number']),
         (['second_bag'], ['NAME=VALUE', '"second_bag"']),
         (['--every', '0'], ['--every', 'at least 1']),
         (['--up', 'sideways'], ['up must be', "'sideways'"]),

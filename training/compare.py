@@ -33,17 +33,32 @@ def main(argv: Sequence[str]) -> int:
     """
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
     try:
-        config = read_settings(CompareConfig, argv, PROG)
-        all_jobs = [job for jobs in stages(config) for job in jobs]
-        _check_settings(all_jobs)
-        check_jobs(all_jobs, config.folder)
-        for jobs in stages(config):
-            run_jobs(jobs, config.jobs.parallel, config.jobs.threads)
-        print(write_report(config))
-    except (ConcertoError, OSError) as err:
+        print(_compare(read_settings(CompareConfig, argv, PROG)))
+    except ConcertoError as err:
         print(f'{PROG}: {" ".join(str(err).split())}', file=sys.stderr)
         return _STOPPED if isinstance(err, StopRequestedError) else _FAILED
     return 0
+
+
+def _compare(config: CompareConfig) -> str:
+    """Run what is not done and return the report.
+
+    Raises:
+        ConcertoError: Settings are wrong, a job failed, or the folder cannot be written.
+        StopRequestedError: Ctrl-C or SIGTERM came.
+    """
+    all_jobs = [job for jobs in stages(config) for job in jobs]
+    _check_settings(all_jobs)
+    try:
+        check_jobs(all_jobs, config.folder)
+        for jobs in stages(config):
+            run_jobs(jobs, config.jobs.parallel, config.jobs.threads)
+        return write_report(config)
+    except OSError as err:
+        raise ConcertoError(
+            f'"jobs.output" {config.folder} cannot be written ({err.strerror}); make room there '
+            'and run it again, or choose another'
+        ) from err
 
 
 def stages(config: CompareConfig) -> list[list[Job]]:

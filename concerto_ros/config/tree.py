@@ -149,8 +149,8 @@ def _checked(p: Param, value: Value) -> Value:
         value = float(value)
     if type(value) is not p.type:  # a bool is an int for Python, but not for ROS
         raise ConfigError(
-            f'parameter "{p.name}" must be a {p.type.__name__}, '
-            f'got {value!r}, a {type(value).__name__}'
+            f'parameter "{p.name}" must be {_in_words(p.type)}, '
+            f'got {value!r}, {_in_words(type(value))}'
         )
     if p.info.choices and value not in p.info.choices:
         raise ConfigError(
@@ -159,6 +159,10 @@ def _checked(p: Param, value: Value) -> Value:
     if isinstance(value, (int, float)) and not _in_range(p.info, value):
         raise ConfigError(f'parameter "{p.name}" must be {range_text(p.info)}, got {value}')
     return value
+
+
+def _in_words(kind: type) -> str:
+    return 'a whole number' if kind is int else f'a {kind.__name__}'
 
 
 def _in_range(info: ParamInfo, value: float) -> bool:

@@ -101,15 +101,31 @@ def test_the_same_command_goes_on_and_another_is_refused(tmp_path):
         check_jobs([job], tmp_path)
 
 
-def test_the_command_refuses_other_settings_and_takes_more_seeds(tmp_path, capsys):
-    def run(*settings):
-        return compare.main([SETTINGS, f'jobs.output={tmp_path}', *settings])
-
+@pytest.fixture
+def done(tmp_path):
+    """Folder of a comparison whose jobs are done."""
     scores = json.dumps({'miou_of_present': 0.5, 'macc_of_present': 0.7, 'allacc': 0.8})
     for job in (job for jobs in stages(config_of(tmp_path)) for job in jobs):
         job.done.parent.mkdir(parents=True, exist_ok=True)
         job.done.write_text(scores)
         write_made_by(job.record, job.made_by())
+    return tmp_path
+
+
+def test_a_full_disk_is_told_with_its_folder_and_a_cure(done, capsys):
+    (done / 'report.md').symlink_to('/dev/full')
+    same = ('points.num_steps=1000', 'jobs.seeds=0,1', 'jobs.device=auto')
+    assert compare.main([SETTINGS, f'jobs.output={done}', *same]) == 2
+    assert capsys.readouterr().err == (
+        f'training.compare: "jobs.output" {done} cannot be written (No space left on device); '
+        'make room there and run it again, or choose another\n'
+    )
+
+
+def test_the_command_refuses_other_settings_and_takes_more_seeds(done, capsys):
+    def run(*settings):
+        return compare.main([SETTINGS, f'jobs.output={done}', *settings])
+
     same = ('points.num_steps=1000', 'jobs.device=auto')
     assert run(*same, 'jobs.seeds=1') == 0
     assert run(*same, 'jobs.seeds=0,1') == 0

@@ -36,3 +36,11 @@ def test_help_tells_a_size_as_it_is_typed(capsys):
 @pytest.mark.skipif(not hasattr(os, 'sched_getaffinity'), reason='needs Linux')
 def test_there_are_as_many_workers_as_processors_that_may_be_used(one_processor, capsys):
     assert 'scenes made at once (default: 1)' in help_of('rooms', capsys)
+
+
+def test_no_list_of_scenes_is_named_where_all_failed(tmp_path, caplog):
+    caplog.set_level('INFO')
+    (tmp_path / 'scene').mkdir()
+    assert main(['scannet', str(tmp_path / 'scene'), '-o', str(tmp_path), '--workers', '1']) == 2
+    assert '0 scenes written with 0 points, 0 images and 0 links; 0 were complete' in caplog.text
+    assert 'train.json' not in caplog.text

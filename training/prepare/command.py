@@ -77,9 +77,10 @@ def _positive(text: str) -> int:
 def _tell(report: BatchReport, split: Path) -> None:
     reports = report.written.values()
     _log.info(
-        '%d scenes written with %d points, %d images and %d links; %d were complete; see %s',
+        '%d scenes written with %d points, %d images and %d links; %d were complete%s',
         len(reports), sum(r.num_points for r in reports), sum(r.num_images for r in reports),
-        sum(r.num_links for r in reports), report.num_complete, split,
+        sum(r.num_links for r in reports), report.num_complete,
+        f'; see {split}' if split.exists() else '',
     )  # fmt: skip
     if report.failed:
         _log.warning('%d scenes failed:', len(report.failed))
