@@ -1,19 +1,18 @@
 """What made a result, kept beside it, so that nothing else passes for it later."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from training.datasets.whole_file import written_whole
 
 _NOTHING = 'not there'
 
 
 def write_made_by(path: Path, made_by: Mapping[str, str]) -> None:
     """Write a record: values by their names."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.tmp')
-    unfinished.write_text(json.dumps(made_by, indent=1))
-    os.replace(unfinished, path)
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(made_by, indent=1))
 
 
 def has_record(path: Path) -> bool:
