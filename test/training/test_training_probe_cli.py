@@ -150,6 +150,23 @@ def test_a_checkpoint_is_known_by_its_hash(probe, tiny_weights, tmp_path):
     }
 
 
+def test_voxels_of_another_size_than_in_pretraining_are_warned_of(
+    probe, tiny_weights, tmp_path, caplog
+):
+    backbone, _ = load_checkpoint(tiny_weights()['semantics.checkpoint'])
+    path = tmp_path / 'backbone.pth'
+    save_checkpoint(backbone, path, {'settings': {'data.voxel_size': 0.05}})
+    settings = {'source__checkpoint': str(path), 'linear__num_steps': 1}
+    assert probe(**settings).node['map.voxel_size'] == '0.05'
+    assert not caplog.records
+    result = probe('other', **settings, data__voxel_size=0.1)
+    assert result.node == {}
+    assert 'on voxels of the size that it was trained on' in result.for_the_node()
+    [record] = caplog.records
+    assert record.levelname == 'WARNING'
+    assert 'is 0.1 m, but source.checkpoint was trained on voxels of 0.05 m' in caplog.text
+
+
 @pytest.mark.parametrize(
     'method', ['linear', 'full', pytest.param('lora', marks=needs_peft), 'augmented']
 )

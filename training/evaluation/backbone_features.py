@@ -1,5 +1,7 @@
 """Features of a frozen backbone, as the node has them."""
 
+import logging
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +20,7 @@ from training.datasets.labelled import LabelledScene
 from training.evaluation.features import DenseFeatures, PyramidFeatures, SceneFeatures
 from training.evaluation.voxels import scene_voxels
 
+_log = logging.getLogger(__name__)
 RANDOM = 'random'  # in place of a checkpoint: weights as they are before training
 
 
@@ -75,6 +78,27 @@ def load_backbone(checkpoint: str, size: Any, seed: int) -> PointTransformerV3:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PointTransformerV3(backbone_config(BackboneSection(size=size))).eval()
+
+
+def fits_voxels(checkpoint: str, voxel_size: float) -> bool:
+    """Tell whether a network was trained on such voxels, as far as its file says; warn if not.
+
+    Args:
+        checkpoint: Published name or file.
+        voxel_size: `data.voxel_size` [m].
+
+    Raises:
+        CheckpointError: The file cannot be used.
+    """
+    trained = load_checkpoint(checkpoint)[1].voxel_size
+    if trained is None or math.isclose(voxel_size, trained):
+        return True
+    _log.warning(
+        'data.voxel_size is %g m, but source.checkpoint was trained on voxels of %g m, so scores '
+        'will be worse than they could be: set data.voxel_size to %g',
+        voxel_size, trained, trained,
+    )  # fmt: skip
+    return False
 
 
 def _encoder(model: PointTransformerV3) -> PointTransformerV3:

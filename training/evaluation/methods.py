@@ -40,6 +40,7 @@ class Job:
         train: Scenes to learn from.
         validation: Scenes that will be asked about.
         folder: For what is trained.
+        fits_voxels: No backbone was trained on voxels of another size, as far as is known.
     """
 
     config: ProbeConfig
@@ -48,6 +49,7 @@ class Job:
     train: ProbeScenes
     validation: ProbeScenes
     folder: Path
+    fits_voxels: bool
 
 
 class Trained(NamedTuple):
@@ -57,7 +59,8 @@ class Trained(NamedTuple):
         classifier: Of scenes.
         source: The features it reads.
         node: Parameters with which the node does the same; none if it cannot, because it reads
-            the features of all stages of a backbone and nothing else.
+            the features of all stages of a backbone and nothing else, or should not, because a
+            frozen backbone saw voxels of another size than it was trained on.
     """
 
     classifier: Classifier
@@ -156,6 +159,8 @@ def _tuned(
 
 
 def _node(job: Job, checkpoint: str) -> dict[str, str]:
+    if job.config.probe.method == 'linear' and not job.fits_voxels:
+        return {}
     head, voxel_size = str(job.folder / HEAD_FILE), str(job.config.data.voxel_size)
     return {
         'semantics.checkpoint': checkpoint, 'semantics.head': head, 'map.voxel_size': voxel_size,

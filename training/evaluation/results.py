@@ -69,7 +69,7 @@ class ProbeResult:
             return f'for the node: {parameters}\n'
         return (
             'nothing of this is for the node, whose heads read the features of all stages of a '
-            'backbone with weights\n'
+            'backbone with weights, on voxels of the size that it was trained on\n'
         )
 
     def write(self, folder: Path) -> None:

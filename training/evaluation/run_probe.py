@@ -10,7 +10,7 @@ import torch
 
 from concerto_ros.published_weights import find_weights
 from training.distributed import choose_device
-from training.evaluation.backbone_features import RANDOM
+from training.evaluation.backbone_features import RANDOM, fits_voxels
 from training.evaluation.class_lists import class_list
 from training.evaluation.config import ProbeConfig
 from training.evaluation.evaluate import evaluate
@@ -80,16 +80,22 @@ def _make_job(config: ProbeConfig) -> Job:
             'data.validation', data.validation, data.segment, len(classes.names)
         ),
         folder=make_folder(config.run.output),
+        fits_voxels=not _has_weights(config)
+        or fits_voxels(config.source.checkpoint, data.voxel_size),
     )
 
 
 def _checkpoint_hash(config: ProbeConfig) -> str:
     """Return the hash of the weights that the settings name; empty where there are none."""
-    source = config.source
-    if source.kind not in ('backbone', 'concat') or source.checkpoint == RANDOM:
+    if not _has_weights(config):
         return ''
-    path = find_weights(source.checkpoint)
+    path = find_weights(config.source.checkpoint)
     return files_hash(_files(path))
+
+
+def _has_weights(config: ProbeConfig) -> bool:
+    source = config.source
+    return source.kind in ('backbone', 'concat') and source.checkpoint != RANDOM
 
 
 def _files(path: Path) -> list[Path]:
