@@ -34,6 +34,7 @@ class GivenEncoderTask(JointTask):
     ) -> None:
         self.device, self.image_encoder = device, image_encoder
         super().__init__(config, device)
+        self.fill_cache()
         if config.cross_modal.token_cache:
             self.image_encoder.cpu()  # its work is done
 

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,8 +62,10 @@ def _train(config: T, make_task: Callable[[T, torch.device], Task]) -> None:
     device = choose_device(run.device)
     with process_group(device):
         _log_to_terminal()
-        trainer = Trainer(make_task(config, device), device)
         if rank() == 0:
+            _prepare_folder(Path(run.output))
+        trainer = Trainer(make_task(config, device), device)
+        if rank() == 0 and trainer.first_step < run.num_steps:
             _write_settings(Path(run.output), config)
         trainer.train()
 
@@ -100,10 +103,23 @@ def _source_told(source: str) -> Iterator[None]:
         raise ConfigError(f'{source}: {err}') from err
 
 
-def _write_settings(folder: Path, config: Any) -> None:
-    try:
+def _prepare_folder(folder: Path) -> None:
+    """Make the folder of a run and a file in it, which is gone at once."""
+    with _output_told(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+
+
+def _write_settings(folder: Path, config: Any) -> None:
+    with _output_told(folder):
         (folder / 'settings.yaml').write_text(dump_plain_yaml(config))
+
+
+@contextmanager
+def _output_told(folder: Path) -> Iterator[None]:
+    """Name the setting whose folder cannot be written."""
+    try:
+        yield
     except OSError as err:
         raise ConfigError(f'"run.output" {folder} cannot be written: {err.strerror}') from err
 

@@ -19,7 +19,7 @@ def process_group(device: torch.device) -> Iterator[None]:
     if 'WORLD_SIZE' not in os.environ or int(os.environ['WORLD_SIZE']) == 1:
         yield
         return
-    # numbers of the progress line lie on the CPU
+    # numbers of the progress line and of `wait_for_all` lie on the CPU
     distributed.init_process_group('cpu:gloo,cuda:nccl' if device.type == 'cuda' else 'gloo')
     try:
         yield
@@ -62,6 +62,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def wait_for_all(device: torch.device) -> None:
+def wait_for_all() -> None:
     """Return when all ranks have come here."""
-    all_reduce_sum(torch.zeros((), device=device))
+    all_reduce_sum(torch.zeros(()))  # on the CPU: sums on GPUs are only queued

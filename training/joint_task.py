@@ -16,9 +16,8 @@ from training.checkpoint import tensor_difference
 from training.config import TrainingConfig
 from training.datasets.loader import make_loader, rank_batches
 from training.datasets.open_scenes import open_scenes
-from training.datasets.parts import DataFile, TokenSource
+from training.datasets.parts import DataFile
 from training.datasets.patch_grid import PatchGrid
-from training.datasets.samples import SceneDataset
 from training.datasets.view_dataset import ViewDataset
 from training.distributed import rank, wait_for_all, world_size
 from training.image_encoders import ImageEncoder, TokenCache, fill_cache, make_image_encoder
@@ -38,6 +37,8 @@ class JointTask:
         config: All settings.
         device: Of the objective and the image encoder.
 
+    Whatever is wrong with the settings is told before the first image is encoded for a cache.
+
     Raises:
         ConfigError: Settings disagree with each other or with the data.
         CheckpointError: Weights of the image encoder or the first weights cannot be used.
@@ -46,14 +47,18 @@ class JointTask:
 
     def __init__(self, config: TrainingConfig, device: torch.device) -> None:
         self.config = config
+        rank_batches(config.data, range(0), rank(), world_size())  # raises if it cannot divide
         network = backbone_config(config.backbone)
         self.network_config: dict[str, Any] = {
             k: list(v) if isinstance(v, tuple) else v for k, v in asdict(network).items()
         }
         encoder = self._encoder(device)
         grid = self._grid(encoder)
-        tokens = self._tokens(encoder, grid)
-        self._dataset = ViewDataset(open_scenes(config.data, grid, tokens), config)
+        cache = self._cache(encoder, grid)
+        self._unfilled = (cache, encoder) if cache and encoder else None
+        tokens = cache if encoder else NoTokens()
+        self._scenes = open_scenes(config.data, grid, tokens)
+        self._dataset = ViewDataset(self._scenes, config)
         torch.manual_seed(config.run.seed)  # of the first weights, alike on all ranks
         self.objective = JointObjective(
             config,
@@ -70,8 +75,25 @@ class JointTask:
         config = self.config
         return step_values(step, config.run.num_steps, config.optimizer, config.distillation)
 
+    def fill_cache(self) -> None:
+        """Encode the images of which no tokens are known, if there is a cache; only once.
+
+        Raises:
+            ConfigError: The cache cannot be written.
+        """
+        if self._unfilled is None:
+            return
+        cache, encoder = self._unfilled
+        self._unfilled = None  # nobody else holds the encoder
+        files = self._scenes.image_files()[rank() :: world_size()]
+        size = self.config.cross_modal.image_size
+        for sentence in fill_cache(cache, files, encoder, size, _FILL_BATCH):
+            _log.warning('%s', sentence)
+        wait_for_all()
+
     def batches(self, first_step: int) -> Iterator[ViewBatch]:
-        """Return the batches of this rank from a step on."""
+        """Return the batches of this rank from a step on, after filling the cache."""
+        self.fill_cache()
         data = self.config.data
         steps = range(first_step, self.config.run.num_steps)
         batches = rank_batches(data, steps, rank(), world_size())
@@ -88,24 +110,17 @@ class JointTask:
         size = self.config.cross_modal.image_size
         return PatchGrid(image_size=size, patch_size=encoder.patch_size if encoder else size)
 
-    def _tokens(self, encoder: ImageEncoder | None, grid: PatchGrid) -> TokenSource | None:
-        """Return where tokens come from, instead of images; None: they are encoded anew."""
-        if encoder is None:
-            return NoTokens()
+    def _cache(self, encoder: ImageEncoder | None, grid: PatchGrid) -> TokenCache | None:
+        """Return where tokens are kept; None: there are none, or they are encoded anew."""
         folder = self.config.cross_modal.token_cache
-        if not folder:
+        if encoder is None or not folder:
             return None
         if self.config.augmentation.image:
             raise ConfigError(
                 '"cross_modal.token_cache" holds tokens of plain images: set '
                 '"augmentation.image" to false, or leave the cache empty'
             )
-        cache = TokenCache(folder, encoder, grid.image_size)
-        scenes = open_scenes(self.config.data, grid)
-        for sentence in fill_cache(cache, _share(scenes), encoder, grid.image_size, _FILL_BATCH):
-            _log.warning('%s', sentence)
-        wait_for_all(encoder.mean.device)
-        return cache
+        return TokenCache(folder, encoder, grid.image_size)
 
 
 class NoTokens:
@@ -138,9 +153,3 @@ def load_initial(objective: JointObjective, name_or_path: str) -> None:
         )
     for branch in filter(None, (objective.student, objective.teacher)):
         branch.backbone.load_state_dict(found)
-
-
-def _share(scenes: SceneDataset) -> list[DataFile]:
-    """Return the images that this rank encodes, each file once."""
-    files = dict.fromkeys(scenes.image_files())
-    return list(files)[rank() :: world_size()]

@@ -125,8 +125,8 @@ class Trainer:
             _log.info('%d steps are done already: nothing is left to do', self.first_step)
             return
         objective = cast(Objective, self.task.objective)
+        batches = self.task.batches(self.first_step)  # may take long before the first one
         progress = Progress(self.folder, run, self.first_step, objective.weights)
-        batches = self.task.batches(self.first_step)
         with stop_later() as stop, progress:
             for step in range(self.first_step, run.num_steps):
                 values = self.task.values(step)
@@ -256,7 +256,7 @@ class Trainer:
                 ),
                 keep=every > 0 and num_done % every == 0,
             )
-        wait_for_all(self.device)
+        wait_for_all()
 
 
 def _mean_terms(found: list[LossTerms]) -> dict[str, Tensor]:

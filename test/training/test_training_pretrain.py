@@ -1,5 +1,6 @@
 """The command itself: it resumes after kill -9, and two ranks do what one does."""
 
+import gc
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -247,6 +249,58 @@ def test_a_cache_of_plain_images_and_changed_images_do_not_mix(joint_settings):
     settings = {**joint_settings, 'augmentation.image': True}
     with pytest.raises(ConfigError, match='tokens of plain images'):
         JointTask(build(TrainingConfig, settings), CPU)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'data.accumulation': 3}, 'data.batch_size should be a multiple of 3'),
+        ({'distillation.up_cast_level': 3}, 'distillation.up_cast_level must be below the 3'),
+        ({'cross_modal.up_cast_level': 3}, 'cross_modal.up_cast_level must be below the 3'),
+        ({'backbone.initial': 'none.pth'}, 'none.pth'),
+        ({'backbone.channels': '16,16,16', 'backbone.heads': '1,1,1'}, 'is of another network'),
+        ({'run.output': '/dev/null'}, '"run.output" /dev/null cannot be written'),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_images_are_encoded(
+    joint_settings, changes, message, tmp_path, capsys
+):
+    settings = {**joint_settings, 'run.num_steps': 1, 'run.output': str(tmp_path / 'run')}
+    if 'backbone.channels' in changes:  # the state is of the other size
+        train_here({**settings, 'cross_modal.token_cache': ''})
+    assert pretrain({**settings, **changes}) == 2
+    assert message in capsys.readouterr().err
+    assert list((tmp_path / 'tokens').rglob('*.npy')) == []
+    assert not (tmp_path / 'run' / 'settings.yaml').exists()
+    assert pretrain({**settings, 'run.output': str(tmp_path / 'other')}) == 0
+    assert len(list((tmp_path / 'tokens').rglob('*.npy'))) == 8
+
+
+def test_a_finished_run_keeps_its_settings(small_settings, tmp_path, capsys):
+    settings = {**small_settings, 'run.num_steps': 1, 'run.output': str(tmp_path)}
+    assert pretrain(settings) == 0
+    before = (tmp_path / 'settings.yaml').read_text()
+    assert pretrain({**settings, 'run.seed': 5}) == 0
+    assert 'nothing is left to do' in capsys.readouterr().out
+    assert (tmp_path / 'settings.yaml').read_text() == before
+    assert pretrain({**settings, 'run.seed': 5, 'run.num_steps': 2}) == 0
+    assert 'seed: 5' in (tmp_path / 'settings.yaml').read_text()
+
+
+class WatchedTask(JointTask):
+    """Knows whether its image encoder still exists."""
+
+    def _encoder(self, device):
+        encoder = super()._encoder(device)
+        self.encoder = weakref.ref(encoder)
+        return encoder
+
+
+def test_a_full_cache_sets_the_memory_of_the_image_encoder_free(joint_settings):
+    task = WatchedTask(build(TrainingConfig, joint_settings), CPU)
+    task.batches(0)
+    gc.collect()
+    assert task.encoder() is None
 
 
 def test_wrong_settings_are_one_sentence(small_settings, tmp_path, capsys):

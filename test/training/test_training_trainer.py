@@ -186,6 +186,7 @@ def full_disk():
 def test_a_full_disk_costs_the_curves_and_names_the_state(
     eager, first_full, full_disk, tmp_path, monkeypatch, caplog
 ):
+    caplog.set_level('WARNING')
     monkeypatch.setattr(progress, 'SummaryWriter', partial(progress.SummaryWriter, **eager))
     task = PullTask(tmp_path)
     batches = task.batches
@@ -216,6 +217,7 @@ def test_kept_states_stay(tmp_path):
 
 
 def test_what_is_broken_is_told_once_and_its_visits_are_counted(tmp_path, caplog):
+    caplog.set_level('WARNING')
     task = PullTask(tmp_path)
     broken = [('a is broken',), (), ('b is broken', 'a is broken'), ('a is broken',)]
     batches = task.batches
