@@ -2,7 +2,7 @@
 
 Example:
     grid = PatchGrid(image_size=518, patch_size=14)
-    scenes = SceneDataset(open_splits('data/rooms/splits/train.json'), grid, max_images=4)
+    scenes = open_scenes(DataConfig(splits='data/rooms/splits/train.json'), grid)
     sample = scenes.read(0, np.random.default_rng(0))
 """
 

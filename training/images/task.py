@@ -39,8 +39,7 @@ class ImageTask:
             image_size=config.network.image_size, patch_size=config.network.patch_size
         )
         scenes = open_scenes(DataConfig(splits=config.data.splits), grid)
-        files = dict.fromkeys(scenes.image_files())
-        self._dataset = ImageDataset(list(files), config)
+        self._dataset = ImageDataset(scenes.image_files(), config)
         torch.manual_seed(config.run.seed)  # of the first weights, alike on all ranks
         self.objective = ImageDistillation(config).to(device)
         self.optimizer = make_optimizer(self.objective, (), config.optimizer)
