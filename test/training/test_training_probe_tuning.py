@@ -1,3 +1,5 @@
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -177,11 +179,25 @@ def test_batches_come_in_order_from_several_processes():
     section = TuningSection(num_steps=3, batch_size=2, accumulation=2, max_points=50)
     scenes = [halves(0), halves(1)]
     alone, many = (
-        list(crop_batches(SceneCrops(scenes, s, 0.05, 0), s, 0))
+        list(crop_batches(SceneCrops(scenes, s, 0.05, 0), s))
         for s in (section_with(section, 0), section_with(section, 2))
     )
     assert [batch.index for batch in many] == list(range(6))
     assert all(torch.equal(a.points.feat, b.points.feat) for a, b in zip(alone, many, strict=True))
+
+
+class InterruptedCrops(SceneCrops):
+    """Crops during which Ctrl-C comes, which reaches all processes."""
+
+    def __getitem__(self, index):
+        signal.raise_signal(signal.SIGINT)
+        return super().__getitem__(index)
+
+
+def test_processes_that_make_batches_leave_signals_to_their_parent():
+    section = TuningSection(num_steps=1, batch_size=2, num_workers=1, max_points=50)
+    [batch] = crop_batches(InterruptedCrops([halves()], section, 0.05, 0), section)
+    assert len(batch.points) == 100
 
 
 def section_with(section, num_workers):

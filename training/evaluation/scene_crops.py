@@ -2,16 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from concerto_ros.errors import ConcertoError
 from concerto_ros.model import PointBatch, Recipe
 from training.datasets.labelled import LabelledScene
+from training.datasets.loader import make_loader
 from training.evaluation.config import TuningSection
 from training.evaluation.scene_augmentation import augment_scene
 from training.evaluation.voxels import scene_voxels, voxel_label
@@ -35,7 +33,7 @@ class LabelledVoxels:
     label: Tensor
 
 
-class SceneCrops(Dataset[LabelledVoxels]):
+class SceneCrops:
     """Crop i is a function of seed and i; each pass over the scenes has an order of its own.
 
     Args:
@@ -67,6 +65,10 @@ class SceneCrops(Dataset[LabelledVoxels]):
             scene = augment_scene(scene, rng)
         return self._cropped(index, scene, rng)
 
+    def collate(self, items: Sequence[LabelledVoxels]) -> LabelledVoxels:
+        """Join crops into a batch; see `join_crops`."""
+        return join_crops(items, self._config.mix_chance, self._seed)
+
     def _cropped(
         self, index: int, scene: LabelledScene, rng: np.random.Generator
     ) -> LabelledVoxels:
@@ -80,48 +82,15 @@ class SceneCrops(Dataset[LabelledVoxels]):
         return LabelledVoxels(index=index, points=_cut(points, rows), label=label[rows])
 
 
-def crop_batches(crops: SceneCrops, config: TuningSection, seed: int) -> Iterator[LabelledVoxels]:
+def crop_batches(crops: SceneCrops, config: TuningSection) -> Iterator[LabelledVoxels]:
     """Yield the batches of all passes of all steps, in order.
 
     Raises:
-        ConcertoError: A scene cannot be used; its sentence comes without the traceback that a
-            worker would put around it.
+        ConcertoError: A scene cannot be used.
     """
-    batches = DataLoader(
-        _Told(crops),
-        batch_size=config.batch_size // config.accumulation,
-        num_workers=config.num_workers,
-        collate_fn=partial(_join_told, mix_chance=config.mix_chance, seed=seed),
-    )
-    for batch in batches:
-        if isinstance(batch, ConcertoError):
-            raise batch
-        yield batch
-
-
-class _Told(Dataset[LabelledVoxels | ConcertoError]):
-    """Crops, or the error in the place of one."""
-
-    def __init__(self, crops: SceneCrops) -> None:
-        self._crops = crops
-
-    def __len__(self) -> int:
-        return len(self._crops)
-
-    def __getitem__(self, index: int) -> LabelledVoxels | ConcertoError:
-        try:
-            return self._crops[index]
-        except ConcertoError as err:
-            return err
-
-
-def _join_told(
-    items: Sequence[LabelledVoxels | ConcertoError], mix_chance: float, seed: int
-) -> LabelledVoxels | ConcertoError:
-    """Join crops into a batch, or return the first error."""
-    errors = [item for item in items if isinstance(item, ConcertoError)]
-    crops = [item for item in items if isinstance(item, LabelledVoxels)]
-    return errors[0] if errors else join_crops(crops, mix_chance, seed)
+    size = config.batch_size // config.accumulation
+    batches = [range(start, start + size) for start in range(0, len(crops), size)]
+    return make_loader(crops, batches, config.num_workers)
 
 
 def join_crops(items: Sequence[LabelledVoxels], mix_chance: float, seed: int) -> LabelledVoxels:

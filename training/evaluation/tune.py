@@ -39,7 +39,7 @@ def tune(
     steps = HeadOptimizer(network.named_parameters(), config.optimizer, section.num_steps)
     crops = SceneCrops(scenes, section, config.data.voxel_size, seed)
     progress = TuningProgress(section.num_steps, config.run.log_every)
-    batches = progress.timed(crop_batches(crops, section, seed))
+    batches = progress.timed(crop_batches(crops, section))
     network.train()
     for step in range(section.num_steps):
         steps.zero_grad()
