@@ -43,7 +43,7 @@ def test_a_whole_number_will_do_for_a_float_but_not_the_reverse():
     config = build(ConcertoConfig, {'depth.max': 3})
     assert type(config.depth.max) is float
     assert config.depth.max == 3.0
-    with pytest.raises(ConfigError, match='must be a whole number, got 2.0, a float'):
+    with pytest.raises(ConfigError, match=r'must be a whole number, got 2\.0, a float'):
         build(ConcertoConfig, {'depth.stride': 2.0})
 
 
