@@ -71,6 +71,6 @@ def _known(tokens: TokenSource, file: DataFile, grid: PatchGrid) -> NDArray[np.f
         read_square(file, grid)  # raises if it is damaged: then it cannot have tokens
         raise ConfigError(
             f'the tokens of {file} are not in cross_modal.token_cache: fill it with all images '
-            'of data.splits first, or leave it empty'
+            'of data.splits first, in a folder that all machines share, or leave it empty'
         )
     return found
