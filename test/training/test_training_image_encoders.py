@@ -142,7 +142,8 @@ def test_weights_of_another_network_are_refused(tmp_path):
     write_weights(tmp_path / 'w.safetensors', {}, {'x': torch.zeros(1)})
     with pytest.raises(CheckpointError, match=r'w.safetensors is of another .* lacks 15\d of its'):
         make_image_encoder(f'timm:vit_tiny_patch16_224@{tmp_path / "w.safetensors"}', 32)
-    with pytest.raises(CheckpointError, match='no such file'):
+    cure = r'no such file; write .* -m training\.image_encoders\.imagenet_encoder -o .*absent\.pth'
+    with pytest.raises(CheckpointError, match=cure):
         make_image_encoder(f'timm:vit_tiny_patch16_224@{tmp_path / "absent.pth"}', 32)
 
 

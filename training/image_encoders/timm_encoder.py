@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -51,6 +52,11 @@ def _load_file(network: Any, name: str, file: str) -> None:
 
     timm's own loading would leave out what does not fit, and go on with random weights.
     """
+    if not Path(file).exists():
+        raise CheckpointError(
+            f'{file}: there is no such file; write that of tf_efficientnet_lite0 with python -m '
+            f'training.image_encoders.imagenet_encoder -o {file}, or download those of others'
+        )
     tensors = read_weights(file)[1]
     translate = getattr(sys.modules[type(network).__module__], 'checkpoint_filter_fn', None)
     try:
