@@ -194,7 +194,9 @@ def test_a_shard_that_was_cut_off_is_told(split, tmp_path):
 
 def test_the_command_packs_a_split(split, tmp_path, capsys):
     assert main([str(split), str(tmp_path / 'x'), '--scenes-per-shard', '2']) == 0
-    assert '2/2' in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert said.out == f"2 shards of 3 scenes; name them 'data.splits={tmp_path}/x-*.tar'\n"
+    assert said.err == ''  # the bar is for terminals
     assert {path.name for path in tmp_path.glob('x-*')} == {
         'x-000000.tar',
         'x-000001.tar',

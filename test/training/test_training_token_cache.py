@@ -177,7 +177,7 @@ def test_many_may_write_the_same_tokens_at_once(tmp_path):
     assert len([path for path in (tmp_path / 'cache').rglob('*') if path.is_file()]) == 1
 
 
-def test_filling_encodes_the_middle_square_of_every_image_once(tmp_path, monkeypatch):
+def test_filling_encodes_the_middle_square_of_every_image_once(tmp_path, monkeypatch, capsys):
     encoder = make_encoder()
     cache = TokenCache(tmp_path / 'cache', encoder, 8)
     files = [write_image(tmp_path / f'{i}.png', seed=i) for i in range(3)]
@@ -188,6 +188,7 @@ def test_filling_encodes_the_middle_square_of_every_image_once(tmp_path, monkeyp
     monkeypatch.setattr(cache, 'put', lambda *_: pytest.fail('encoded again'))
     assert fill_cache(cache, files, encoder, 8, batch_size=2) == []
     assert fill_cache(cache, [], encoder, 8, batch_size=2) == []
+    assert capsys.readouterr().err == ''  # the bar is for terminals
 
 
 def test_broken_images_are_told_and_the_others_are_filled(tmp_path):

@@ -72,7 +72,7 @@ def _write_parts(out: Path, parts: list[list[PackedScene]], begun: Path) -> list
         begun: Index of the shards that are there; it grows with them.
     """
     there = _indexed(begun)
-    for number, part in enumerate(tqdm(parts, unit='shard')):
+    for number, part in enumerate(tqdm(parts, unit='shard', disable=None)):
         path = out.with_name(f'{out.name}-{number:06d}.tar')
         sources = sources_of(part)
         if number >= len(there) or there[number] != describe(path, part, sources):
@@ -124,9 +124,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument('--scenes-per-shard', type=_positive, default=32)
     args = parser.parse_args(argv)
     try:
-        write_shards(args.split, args.out, args.scenes_per_shard)
+        index = write_shards(args.split, args.out, args.scenes_per_shard)
     except (ConcertoError, OSError) as err:
         parser.exit(2, f'{parser.prog}: {" ".join(str(err).split())}\n')
+    shards = _indexed(index)
+    num_scenes = sum(shard['nsamples'] for shard in shards)
+    sys.stdout.write(
+        f"{len(shards)} shards of {num_scenes} scenes; name them 'data.splits={args.out}-*.tar'\n"
+    )
     return 0
 
 

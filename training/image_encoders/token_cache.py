@@ -15,6 +15,7 @@ from training.datasets.images import read_square
 from training.datasets.parts import NO_ARRAY, DataFile
 from training.datasets.patch_grid import PatchGrid
 from training.datasets.whole_file import written_whole
+from training.distributed import rank
 from training.image_encoders.encoder import ImageEncoder
 from training.image_encoders.file_digests import FileDigests
 
@@ -122,7 +123,8 @@ Square = tuple[DataFile, NDArray[np.uint8]]
 def _unknown_squares(
     cache: TokenCache, files: Sequence[DataFile], grid: PatchGrid, failed: list[str]
 ) -> Iterator[Square]:
-    for file in tqdm(files, unit='image'):
+    is_mute = rank() > 0 or None  # None: the bar is for terminals only
+    for file in tqdm(files, unit='image', disable=is_mute):
         try:
             if file not in cache:
                 yield file, read_square(file, grid).pixels
