@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+from contextlib import contextmanager
 from functools import partial
 from typing import ClassVar
 
@@ -172,33 +173,36 @@ def test_a_full_disk_leaves_the_state_before_it(tmp_path, monkeypatch):
     assert_same(train(PullTask(tmp_path)), train(PullTask(tmp_path / 'whole')))
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """Return a function after which no file grows, as on a full disk, until the test is over."""
+    """Give a function after which no file grows, as on a full disk; not even pytest's own log."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
 @pytest.mark.parametrize('eager', [{}, {'max_queue': 1, 'flush_secs': -1}])
 @pytest.mark.parametrize('first_full', [0, 2])
 def test_a_full_disk_costs_the_curves_and_names_the_state(
-    eager, first_full, full_disk, tmp_path, monkeypatch, caplog
+    eager, first_full, tmp_path, monkeypatch, caplog
 ):
     caplog.set_level('WARNING')
     monkeypatch.setattr(progress, 'SummaryWriter', partial(progress.SummaryWriter, **eager))
     task = PullTask(tmp_path)
     batches = task.batches
 
-    def filling(first_step):
+    def filling(first_step, fill_up):
         for index, batch in enumerate(batches(first_step)):
             if index == first_full:
-                full_disk()
+                fill_up()
             yield batch
 
-    task.batches = filling
-    with pytest.raises(CheckpointError, match=r'after step 4 cannot be written .*make room'):
+    message = r'after step 4 cannot be written .*make room'
+    with pytest.raises(CheckpointError, match=message), full_disk() as fill_up:
+        task.batches = partial(filling, fill_up=fill_up)
         train(task)
     (record,) = caplog.records
     assert 'curves cannot be written: the run goes on without them' in record.getMessage()
