@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -68,6 +68,46 @@ def _train(config: T, make_task: Callable[[T, torch.device], Task]) -> None:
         if rank() == 0 and trainer.first_step < run.num_steps:
             _write_settings(Path(run.output), config)
         trainer.train()
+
+
+class Report(Protocol):
+    """What a command found."""
+
+    def table(self) -> str:
+        """Return the table for people."""
+
+    def for_the_node(self) -> str:
+        """Return what of it the node can use."""
+
+
+def run_once(prog: str, tree: type[T], run: Callable[[T], Report], argv: Sequence[str]) -> int:
+    """Run what starts anew when it was stopped, and print what it found.
+
+    Args:
+        prog: Module of the command.
+        tree: Its settings, with a section `run`.
+        run: From settings to what was found.
+        argv: CONFIG.yaml and name=value.
+
+    Returns:
+        0, 2 after an error, told in one sentence, or 143 if a signal stopped it.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S', stream=sys.stdout
+    )
+    try:
+        config = read_settings(tree, argv, prog)
+        with stop_at_once():
+            report = run(config)
+    except StopRequestedError:
+        print(f'{prog}: stopped by a signal; the same command starts anew', file=sys.stderr)
+        return _STOPPED
+    except ConcertoError as err:
+        print(f'{prog}: {" ".join(str(err).split())}', file=sys.stderr)
+        return _FAILED
+    output = getattr(config, 'run').output  # noqa: B009 (T is any tree of settings)
+    print(f'{report.table()}{report.for_the_node()}written to {output}')
+    return 0
 
 
 def read_settings(tree: type[T], argv: Sequence[str], prog: str) -> T:
