@@ -193,7 +193,14 @@ while True:
 """
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def number(request):
+    """Give a signal that is not ignored, as nohup and shells in the background have it."""
+    before = signal.signal(request.param, signal.default_int_handler)
+    yield request.param
+    signal.signal(request.param, before)
+
+
 def test_a_signal_ends_what_runs(tmp_path, monkeypatch, capsys, number):
     (tmp_path / 'poke.py').write_text(POKE)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path))
@@ -202,9 +209,8 @@ def test_a_signal_ends_what_runs(tmp_path, monkeypatch, capsys, number):
         arguments=('poke', str(int(number)), str(tmp_path / 'told')),
     )  # fmt: skip
     monkeypatch.setattr(compare, 'stages', lambda _: [[poke, help_job(tmp_path)]])
-    before = signal.getsignal(number)
     assert compare.main([SETTINGS, f'jobs.output={tmp_path}', 'jobs.parallel=1']) == 143
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is signal.default_int_handler
     assert (tmp_path / 'told').read_text() == 'ended'
     assert not (tmp_path / 'a.log').exists()
     assert capsys.readouterr().err == (
