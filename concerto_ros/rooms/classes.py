@@ -70,7 +70,8 @@ SCANNET20_OF = {
     'backpack': UNLABELLED,
 }
 
-CLASS_NAMES = ('unknown', *SCANNET20_OF)
+ROOM_CLASSES = tuple(SCANNET20_OF)
+CLASS_NAMES = ('unknown', *ROOM_CLASSES)
 CLASS_ID = {name: index for index, name in enumerate(CLASS_NAMES)}
 
 assert CLASS_ID['unknown'] == UNKNOWN

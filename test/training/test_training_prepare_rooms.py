@@ -31,6 +31,7 @@ def test_the_cloud_is_complete(root):
         'color': np.uint8,
         'normal': np.float32,
         'segment20': np.int16,
+        'segment55': np.int16,
         'instance': np.int32,
     }
     assert len({len(array) for array in scene.values()}) == 1
@@ -91,6 +92,8 @@ def test_truth_labels_itself_and_nothing_far_from_it():
     assert is_ceiling.any()
     assert (found['segment20'][:-1][is_wall] == SCANNET20.index('wall')).all()
     assert (found['segment20'][:-1][is_ceiling] == -1).all()  # ScanNet has none
+    assert found['segment55'][-1] == -1
+    np.testing.assert_array_equal(found['segment55'][:-1] + 1, truth.label[rows])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from concerto_ros.errors import ConfigError
+from concerto_ros.rooms.classes import ROOM_CLASSES
 from concerto_ros.semantics import SCANNET20
 
 _S3DIS13 = (
@@ -47,6 +48,7 @@ CLASS_LISTS = {
     'scannet20': SCANNET20.names[1:],
     'scannet200': _split(_SCANNET200),
     's3dis13': _split(_S3DIS13),
+    'rooms55': ROOM_CLASSES,  # of our synthetic rooms: everything, other than ScanNet's twenty
 }
 
 

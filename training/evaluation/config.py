@@ -57,7 +57,7 @@ class DataSection:
     validation: str = param('', 'Files of splits to evaluate on, by commas; all their points.')
     segment: str = param('segment20', 'File of labels in the folder of a cloud, without .npy.')
     vocabulary: str = param(
-        'scannet20', 'scannet20, scannet200, s3dis13, or names of the classes by commas.'
+        'scannet20', 'scannet20, scannet200, s3dis13, rooms55, or names of the classes by commas.'
     )
     voxel_size: float = param(0.02, 'Edge length of a voxel.', unit='m', gt=0.0)
 

@@ -83,11 +83,19 @@ def labels(room: SyntheticRoom, coord: NDArray[np.float32]) -> dict[str, NDArray
     Returns:
         segment20: (N,) int16, place in `SCANNET20`; -1 where ScanNet has no such class, or no
             true surface is within 5 cm.
+        segment55: (N,) int16, place in `ROOM_CLASSES`, which leave nothing out; -1 where no
+            true surface is within 5 cm.
         instance: (N,) int32 id in `room.instances`; -1 where no true surface is within 5 cm.
     """
     truth = room.cloud(_SPACING)
     row = nearest_within(coord, truth.coord, _RADII)
     is_known = row != NONE
-    segment = np.where(is_known, _SCANNET20_ID[truth.label[row]], IGNORED)
-    instance = np.where(is_known, truth.instance[row].astype(np.int32), IGNORED)
-    return {'segment20': segment.astype(np.int16), 'instance': instance.astype(np.int32)}
+
+    def known(values: NDArray[np.integer]) -> NDArray[np.integer]:
+        return np.where(is_known, values, IGNORED)
+
+    return {
+        'segment20': known(_SCANNET20_ID[truth.label[row]]).astype(np.int16),
+        'segment55': known(truth.label[row].astype(np.int16) - 1).astype(np.int16),
+        'instance': known(truth.instance[row].astype(np.int32)).astype(np.int32),
+    }

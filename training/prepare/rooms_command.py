@@ -18,7 +18,7 @@ def add_rooms_command(commands: Any) -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
         help='render synthetic rooms, with labels',
         description='Render synthetic rooms, fuse their noisy frames as the robot would, and '
-        'label the cloud (ScanNet-20) by the exact surface.',
+        'label the cloud (ScanNet-20 and the 55 of rooms) by the exact surface.',
     )
     parser.set_defaults(jobs=_jobs)
     parser.add_argument(
