@@ -10,7 +10,7 @@ from typing import Literal
 from concerto_ros.config.tree import param, section
 from concerto_ros.errors import ConfigError
 
-Method = Literal['linear', 'knn', 'decoder', 'full', 'lora']
+Method = Literal['linear', 'knn', 'decoder', 'full', 'lora', 'encoder']
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,8 @@ class ProbeSection:
     method: Method = param(
         'linear',
         'linear: linear head on frozen features; knn: nearest training voxels vote; decoder: '
-        'decoder and head; full: the whole network; lora: low-rank changes and linear head.',
+        'decoder and head; full: the whole network; lora: low-rank changes and linear head; '
+        'encoder: the whole encoder and linear head, as the node runs them.',
     )
     scene_share: float = param(
         1.0, 'Share of the training scenes, drawn; published: 0.01, .05, .1, .2.', gt=0.0, le=1.0

@@ -79,6 +79,7 @@ def train_probe(job: Job) -> Trained:
     """
     probes: dict[str, Callable[[Job], Trained]] = {
         'linear': _linear, 'knn': _knn, 'decoder': _decoder, 'full': _full, 'lora': _lora,
+        'encoder': _encoder,
     }  # fmt: skip
     return probes[job.config.probe.method](job)
 
@@ -114,6 +115,11 @@ def _decoder(job: Job) -> Trained:
 def _full(job: Job) -> Trained:
     model = with_decoder(_backbone(job), job.config.tuning.decoder_depth, job.config.run.seed)
     return _tuned(job, _network(job, model, model.config.dec_channels[0]))
+
+
+def _encoder(job: Job) -> Trained:
+    backbone = _backbone(job).requires_grad_(True)
+    return _tuned(job, _network(job, backbone, backbone.config.out_channels))
 
 
 def _lora(job: Job) -> Trained:
