@@ -11,9 +11,9 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.rgbd import surface_points
-from concerto_ros.labeler import point_batch
 from concerto_ros.mapping import VoxelMap
 from concerto_ros.model import PointTransformerV3, precision
+from concerto_ros.network_input import prepare_rows
 from concerto_ros.rooms.room import SyntheticRoom
 from concerto_ros.semantics import ClassHead, OpenVocabulary, Translator
 
@@ -74,7 +74,7 @@ def _one_frame(
     center = torch.from_numpy(frame.T_map_depth[:3, 3])
     most = config.semantics.max_points
     rows = stage('window', lambda: voxel_map.nearest_rows(center, most))
-    batch = stage('input', lambda: point_batch(voxel_map, rows))
+    batch = stage('input', lambda: prepare_rows(voxel_map, rows, None).points)
     with precision(name, device):
         pyramid = stage('encoder', lambda: model(batch))
     label, confidence = stage('class head', lambda: head.predict(pyramid))

@@ -1,6 +1,7 @@
 """Labeler: runs the network over voxels of a map and writes down what they are."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -13,12 +14,10 @@ from concerto_ros.errors import CheckpointError, ConcertoError, SearchError
 from concerto_ros.mapping import VoxelMap
 from concerto_ros.model import (
     FeaturePyramid,
-    PointBatch,
     PointTransformerV3,
     StoredFeatures,
     load_checkpoint,
     make_plan,
-    prepare_map,
     weights_digest,
 )
 from concerto_ros.model.attention import use_attention
@@ -26,6 +25,7 @@ from concerto_ros.model.attention_backend import select_attention
 from concerto_ros.model.precision import DTYPES, precision
 from concerto_ros.model.serialization import MAX_DEPTH
 from concerto_ros.model.sparse_conv import select_backend, use_backend
+from concerto_ros.network_input import prepare_rows
 from concerto_ros.semantics import (
     ClassHead,
     OpenVocabulary,
@@ -53,6 +53,7 @@ class Labeler:
     Attributes:
         notices: Sentences for people: what is loaded, or that nothing is.
         voxel_size: Edge length of the voxels that the network was trained on [m]; None: unknown.
+            Where it is a multiple of that of the map, the network sees such cells of the map.
 
     Args:
         config: Which weights to load, and how to compute.
@@ -79,6 +80,7 @@ class Labeler:
         self._rivals_of: OpenVocabulary | None = None
         self._scores: QueryScores | None = None
         self._rows = torch.empty(0, dtype=torch.int64, device=device)
+        self._cell = self._rows
         if config.checkpoint:
             self._load(config)
 
@@ -105,7 +107,7 @@ class Labeler:
     def forget(self) -> None:
         """Forget the features, because the map was reset."""
         self._scores = None
-        self._rows = self._rows[:0]
+        self._rows = self._cell = self._rows[:0]
 
     @torch.inference_mode()
     def label(self, voxel_map: VoxelMap, rows: Tensor, config: SemanticsConfig) -> None:
@@ -121,7 +123,8 @@ class Labeler:
         """
         if self._backbone is None:
             return
-        points = point_batch(voxel_map, rows)
+        prepared = prepare_rows(voxel_map, rows, self.voxel_size)
+        points, cell = prepared.points, prepared.inverse
         with precision(config.precision, self._device):
             # A fixed depth keeps the curves as they are while the map grows.
             plan = make_plan(
@@ -133,21 +136,50 @@ class Labeler:
         if self._head is not None:
             label, confidence = self._head.predict(pyramid)
             label = torch.where(confidence >= config.min_confidence, label.int(), UNKNOWN)
-            voxel_map.write_labels(rows, label.to(torch.uint16), confidence, column=_SEMANTIC)
+            voxel_map.write_labels(
+                rows, label[cell].to(torch.uint16), confidence[cell], column=_SEMANTIC
+            )
         if self._translator is not None:
-            self._read_language(voxel_map, rows, pyramid, config.min_confidence)
+            features = StoredFeatures(pyramid)
+            self._scores = QueryScores(self._translator, features)
+            self._rows, self._cell = rows, cell
+            if self._vocabulary is not None:
+                label, confidence = self._name(self._vocabulary, config.min_confidence)
+                voxel_map.write_labels(rows, label, confidence, column=_LANGUAGE)
 
-    def _read_language(
-        self, voxel_map: VoxelMap, rows: Tensor, pyramid: FeaturePyramid, min_confidence: float
-    ) -> None:
-        """Keep the features for questions, and write the labels of the open vocabulary."""
-        assert self._translator is not None
-        features = StoredFeatures(pyramid)
-        self._scores, self._rows = QueryScores(self._translator, features), rows
-        if self._vocabulary is not None:
-            vocabulary = dataclasses.replace(self._vocabulary, min_confidence=min_confidence)
-            label, confidence = vocabulary.predict(features, self._scores.norms)
-            voxel_map.write_labels(rows, label, confidence, column=_LANGUAGE)
+    @torch.inference_mode()
+    def relabel(self, voxel_map: VoxelMap, names: Sequence[str], config: SemanticsConfig) -> None:
+        """Take another open vocabulary, and label by it what the network has looked at.
+
+        All other voxels become unknown, since their ids meant other names.
+
+        Args:
+            voxel_map: The map.
+            names: At least one, each once.
+            config: Least confidence of a label.
+
+        Raises:
+            SearchError: There is no language model, or it does not know a name, or the list is
+                empty or names a thing twice; nothing has changed.
+        """
+        translator, encoder = self._language()
+        vocabulary = OpenVocabulary.build(translator, encoder, names)
+        num_voxels = len(voxel_map)
+        label = torch.zeros(num_voxels, dtype=torch.int32, device=self._device)
+        confidence = torch.zeros(num_voxels, device=self._device)
+        if self._scores is not None:
+            found, confidence[self._rows] = self._name(vocabulary, config.min_confidence)
+            label[self._rows] = found.int()
+        rows = torch.arange(num_voxels, device=self._device)
+        voxel_map.write_labels(rows, label.to(torch.uint16), confidence, column=_LANGUAGE)
+        self._vocabulary = vocabulary
+
+    def _name(self, vocabulary: OpenVocabulary, min_confidence: float) -> tuple[Tensor, Tensor]:
+        """Return names (M,) uint16 and confidences (M,) of the rows with features."""
+        assert self._scores is not None
+        vocabulary = dataclasses.replace(vocabulary, min_confidence=min_confidence)
+        label, confidence = vocabulary.predict(self._scores.features, self._scores.norms)
+        return label.int()[self._cell].to(torch.uint16), confidence[self._cell]
 
     @torch.inference_mode()
     def scores(self, query: str, num_voxels: int) -> NDArray[np.float32]:
@@ -159,18 +191,27 @@ class Labeler:
         Raises:
             SearchError: There is no language model, or it does not know the text.
         """
+        translator, encoder = self._language()
+        scores = np.full(num_voxels, np.nan, dtype=np.float32)
+        embedding = translator.encode(encoder, [query])
+        if self._scores is not None:
+            rivals = self._current_rivals(translator, encoder)
+            probability = self._scores.probability(query, embedding, rivals)
+            scores[self._rows.cpu().numpy()] = probability[self._cell].cpu().numpy()
+        return scores
+
+    def _language(self) -> tuple[Translator, TextEncoder]:
+        """Return the language model.
+
+        Raises:
+            SearchError: There is none.
+        """
         if self._translator is None or self._text_encoder is None:
             raise SearchError(
                 'no language model is loaded, so nothing can be searched by text: set '
                 'semantics.checkpoint and semantics.translator to trained weights'
             )
-        scores = np.full(num_voxels, np.nan, dtype=np.float32)
-        embedding = self._translator.encode(self._text_encoder, [query])
-        if self._scores is not None:
-            rivals = self._current_rivals(self._translator, self._text_encoder)
-            probability = self._scores.probability(query, embedding, rivals)
-            scores[self._rows.cpu().numpy()] = probability.cpu().numpy()
-        return scores
+        return self._translator, self._text_encoder
 
     def _current_rivals(self, translator: Translator, text_encoder: TextEncoder) -> Rivals:
         """Return what queries compete with, read anew only when the vocabulary has changed."""
@@ -247,18 +288,3 @@ def _check_overflow(pyramid: FeaturePyramid) -> None:
             'features of these weights overflow in fp16 (beyond 65504): set semantics.precision '
             'to bf16 or fp32'
         )
-
-
-def point_batch(voxel_map: VoxelMap, rows: Tensor) -> PointBatch:
-    """Make the network's input of rows of a map; see `prepare_map`.
-
-    Args:
-        voxel_map: The map.
-        rows: (M,) int64, at least one.
-    """
-    return prepare_map(
-        voxel_map.grid_coord(rows),
-        voxel_map.coord(rows),
-        voxel_map.color(rows),
-        voxel_map.normal(rows),
-    )

@@ -9,8 +9,8 @@ result = pipeline.search('blue chair')
 
 import dataclasses
 import logging
-import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from concerto_ros.geometry.gravity import GravityCheck
 from concerto_ros.geometry.rgbd import surface_points
 from concerto_ros.labeler import Labeler
 from concerto_ros.mapping import GROUP_VOXELS, VoxelMap
+from concerto_ros.network_input import voxels_per_cell
 from concerto_ros.search.object_search import ObjectSearch, SearchPoints, check_query
 from concerto_ros.search.regions import Region
 from concerto_ros.search.registry import ObjectRegistry
@@ -159,6 +160,24 @@ class PerceptionPipeline:
         self._num_labelled = self._num_frames
         return len(rows)
 
+    def relabel(self, names: Sequence[str]) -> Labels:
+        """Give the map other language labels, at once and without running the network again.
+
+        What the network has not looked at since becomes unknown.
+
+        Args:
+            names: The new vocabulary; of what is there, each name once.
+
+        Returns:
+            What the language label ids mean from now on.
+
+        Raises:
+            SearchError: There is no language model, it does not know a name, or the list is
+                empty or names a thing twice; the old vocabulary stays.
+        """
+        self._labeler.relabel(self._map, names, self.config.semantics)
+        return self.language_labels
+
     def search(
         self,
         text: str,
@@ -242,11 +261,11 @@ def _moved(cloud: MapCloud, T: Matrix | None) -> MapCloud:
 
 
 def _compare_voxels(voxel_size: float, trained: float | None) -> None:
-    """Warn if the network was trained on other voxels than it will see."""
-    if trained is not None and not math.isclose(voxel_size, trained):
+    """Warn if the network cannot see voxels of the size that it was trained on."""
+    if voxels_per_cell(voxel_size, trained) is None:
         _log.warning(
             'map.voxel_size is %g m, but semantics.checkpoint was trained on voxels of %g m, so '
-            'labels will be worse than they could be: set map.voxel_size to %g',
+            'labels will be worse than they could be: set map.voxel_size to %g or an n-th of it',
             voxel_size, trained, trained,
         )  # fmt: skip
 

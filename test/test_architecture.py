@@ -16,17 +16,19 @@ LAYERS = [
     ('concerto_ros.geometry',),
     ('concerto_ros.mapping', 'concerto_ros.model', 'concerto_ros.semantics'),
     ('concerto_ros.search',),
+    ('concerto_ros.network_input',),
     ('concerto_ros.labeler',),
     ('concerto_ros.pipeline',),
     ('concerto_ros.io', 'concerto_ros.visualization', 'concerto_ros.rooms'),
     ('concerto_ros.ros', 'concerto_ros.cli', 'training'),
 ]  # fmt: skip
 FOUNDATION = LAYERS[0]  # these see each other
+ABOVE_GEOMETRY = tuple(entry for layer in LAYERS[2:7] for entry in layer)
 # Adapters and generators speak in frames and arrays, not in maps or models.
 BARRED = {
-    'concerto_ros.io': LAYERS[2] + LAYERS[3] + LAYERS[4] + LAYERS[5],
-    'concerto_ros.visualization': LAYERS[2] + LAYERS[3] + LAYERS[4] + LAYERS[5],
-    'concerto_ros.rooms': LAYERS[2] + LAYERS[3] + LAYERS[4] + LAYERS[5],
+    'concerto_ros.io': ABOVE_GEOMETRY,
+    'concerto_ros.visualization': ABOVE_GEOMETRY,
+    'concerto_ros.rooms': ABOVE_GEOMETRY,
     'training': ('concerto_ros.pipeline', 'concerto_ros.labeler'),
 }
 ROS = (

@@ -131,6 +131,81 @@ def test_voxels_of_another_size_than_in_training_are_warned_of(weights, tmp_path
     assert 'is 0.05 m, but semantics.checkpoint was trained on voxels of 0.04 m' in caplog.text
 
 
+def test_the_network_sees_cells_of_the_size_it_was_trained_on(frames, weights, tmp_path, caplog):
+    backbone, _ = load_checkpoint(weights['semantics.checkpoint'])
+    save_checkpoint(backbone, tmp_path / 'b.pth', {'settings': {'data.voxel_size': 0.06}})
+    pipeline = mapped(frames, {**weights, 'semantics.checkpoint': str(tmp_path / 'b.pth')})
+    assert pipeline.update_semantics() == len(pipeline.cloud())
+    assert not caplog.records
+    cloud = pipeline.cloud()
+    cell = np.floor(np.floor(cloud.coord.astype(float) / 0.02 + 1e-9) / 3).astype(np.int64)
+    cells, row = np.unique(cell, axis=0, return_inverse=True)
+    assert len(cells) < 0.5 * len(cell)
+    scores = pipeline._labeler.scores('chair', pipeline.num_voxels)
+    scores = scores[pipeline._map.surface_rows().numpy()]
+    assert len(np.unique(cloud.label)) > 1
+    for value in (cloud.label, cloud.confidence, cloud.language_label, scores):
+        first = np.zeros(len(cells), value.dtype)
+        first[row] = value
+        np.testing.assert_array_equal(first[row], value)  # one value per cell
+
+
+def test_a_new_vocabulary_labels_the_whole_map_at_once(frames, weights):
+    pipeline, other = (
+        mapped(frames, weights),
+        mapped(frames, {**weights, 'semantics.vocabulary': 'lamp,blue chair'}),
+    )
+    for each in (pipeline, other):
+        each.update_semantics()
+    revision = pipeline.revision
+    labels = pipeline.relabel(['lamp', 'blue chair'])
+    assert labels.names == pipeline.language_labels.names == other.language_labels.names
+    ours, reference = pipeline.cloud(), other.cloud()
+    np.testing.assert_array_equal(ours.language_label, reference.language_label)
+    np.testing.assert_array_equal(ours.language_confidence, reference.language_confidence)
+    assert len(pipeline.changes(revision).key) == len(pipeline.changes(0).key)
+    pipeline.integrate(frames[0])
+    pipeline.reset()
+    assert pipeline.language_labels.names == labels.names
+
+
+def test_what_has_no_features_is_unknown_in_a_new_vocabulary(frames, weights):
+    pipeline = mapped(frames[:1], weights)
+    pipeline.update_semantics()
+    for frame in frames:
+        pipeline.integrate(frame)
+    pipeline.relabel(['wall', 'lamp'])
+    label = pipeline.cloud().language_label
+    assert (label == 0).any()
+    assert (label > 0).any()
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        ([], 'needs 1 to 65535 names'),
+        (['lamp', ' LAMP'], 'names lamp more than once'),
+        (['lamp', ' '], 'no word'),
+        (['lamp', 'griffin'], 'griffin'),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_is_refused_and_the_old_one_stays(
+    frames, weights, names, message
+):
+    pipeline = mapped(frames[:1], weights)
+    pipeline.update_semantics()
+    before, revision = pipeline.language_labels.names, pipeline.revision
+    with pytest.raises(SearchError, match=message):
+        pipeline.relabel(names)
+    assert pipeline.language_labels.names == before
+    assert pipeline.revision == revision
+
+
+def test_no_vocabulary_without_a_language_model(frames):
+    with pytest.raises(SearchError, match='no language model is loaded'):
+        mapped(frames[:1]).relabel(['lamp'])
+
+
 def test_what_computes_is_chosen_by_name_or_said(weights):
     assert mapped([], weights).notices[1] == 'convolution by torch: as configured'
     notices = mapped([], {**weights, 'semantics.convolution': 'auto'}).notices

@@ -104,22 +104,36 @@ def prepare_cloud(
     return PreparedCloud(points=_batch(grid, coord, color, normal), inverse=inverse)
 
 
-def prepare_map(grid_coord: Tensor, coord: Tensor, color: Tensor, normal: Tensor) -> PointBatch:
+def prepare_map(
+    grid_coord: Tensor, coord: Tensor, color: Tensor, normal: Tensor, *, voxels_per_cell: int = 1
+) -> PreparedCloud:
     """Turn voxels of a map into one cloud, on the map's own lattice.
 
-    The lattice keeps its origin modulo 16 voxels, so that a voxel falls into the same coarse
-    cells in every window. The floor is where one voxel in a hundred lies lower.
+    The lattice keeps its origin modulo 16 cells, so that a voxel falls into the same coarse
+    cells in every window. The floor is where one cell in a hundred lies lower.
 
     Args:
         grid_coord: (N, 3) int64, voxel of each row, each once; N > 0.
         coord: (N, 3) float32 [m], z up.
         color: (N, 3) float32 RGB in 0..255.
         normal: (N, 3) float32 unit vectors, zero where unknown.
+        voxels_per_cell: Voxels along the edge of a cell, which the network sees as one: their
+            mean. 1: rows stay as they are; otherwise cells are sorted along x, then y, then z.
+
+    Raises:
+        ConcertoError: The window is wider than 65535 cells.
     """
-    grid = grid_coord - grid_coord.amin(0) // _LATTICE * _LATTICE
+    inverse = torch.arange(len(coord), device=coord.device)
+    grid = grid_coord if voxels_per_cell == 1 else grid_coord // voxels_per_cell
+    grid = grid - grid.amin(0) // _LATTICE * _LATTICE
+    if voxels_per_cell > 1:
+        grid, inverse = _unique_cells(grid)
+        coord, color, normal = (
+            segment_mean(t, inverse, len(grid)) for t in (coord, color, normal)
+        )
     center = _center(coord, has_floor=False)
     center[2] = coord[:, 2].kthvalue(1 + int(_FLOOR_SHARE * (len(coord) - 1))).values
-    return _batch(grid, coord - center, color, normal)
+    return PreparedCloud(points=_batch(grid, coord - center, color, normal), inverse=inverse)
 
 
 def voxel_grid(coord: Tensor, voxel_size: float) -> Tensor:

@@ -91,6 +91,10 @@ class QueryScores:
     Norms are computed once, and what all rivals together weigh once per list of rivals; a query
     costs one product with each cell of the features, and one more per rival that means the same.
 
+    Attributes:
+        features: Of N points.
+        norms: (N,) float32 lengths of the translated features.
+
     Args:
         translator: From features to the space of texts.
         features: Of N points.
@@ -98,7 +102,7 @@ class QueryScores:
 
     def __init__(self, translator: Translator, features: LinearFeatures) -> None:
         self._translator = translator
-        self._features = features
+        self.features = features
         self.norms = translator.norms(features)
         self._rivals: Rivals | None = None
         self._log_rivals = self.norms.new_zeros(0)
@@ -141,7 +145,7 @@ class QueryScores:
         return self._log_rivals
 
     def _logits(self, text_embedding: Tensor) -> Tensor:
-        cosines = self._translator.scores(self._features, text_embedding, self.norms)
+        cosines = self._translator.scores(self.features, text_embedding, self.norms)
         return cosines.mul_(self._translator.logit_scale)
 
 

@@ -200,15 +200,30 @@ def window(origin, device='cpu'):
 @pytest.mark.parametrize('origin', [(0, 0, 0), (-1000, 37, 16), (5, -3, 1)])
 def test_the_lattice_of_a_map_keeps_its_place_modulo_16(origin, device):
     grid, *rest = window(origin, device)
-    points = prepare_map(grid, *rest)
+    points = prepare_map(grid, *rest).points
     shift = grid - points.grid_coord
     assert len(torch.unique(shift, dim=0)) == 1
     assert not (shift % 16).any()
     assert (points.grid_coord.amin(0) < 16).all()
 
 
+@pytest.mark.parametrize('origin', [(0, 0, 0), (-1000, 37, 16), (5, -3, 1)])
+def test_cells_are_means_of_the_voxels_in_them(origin, device):
+    grid, coord, color, normal = window(origin, device)
+    normal[:, 2] = torch.linspace(-1, 1, len(normal))
+    prepared = prepare_map(grid, coord, color, normal, voxels_per_cell=3)
+    cell = grid // 3
+    assert len(prepared.points) == len(torch.unique(cell, dim=0)) < len(grid)
+    shift = cell - prepared.points.grid_coord[prepared.inverse]
+    assert len(torch.unique(shift, dim=0)) == 1
+    assert not (shift % 16).any()
+    inside = prepared.inverse == prepared.inverse[0]
+    first = prepared.points.feat[prepared.inverse[0]]
+    torch.testing.assert_close(first[8], normal[inside, 2].mean())
+
+
 def test_window_of_a_map_is_centred_with_its_floor_at_zero(device):
-    points = prepare_map(*window((100, 200, 300), device))
+    points = prepare_map(*window((100, 200, 300), device)).points
     low, high = points.coord.amin(0), points.coord.amax(0)
     torch.testing.assert_close(low[:2], -high[:2])
     assert -1.3 < low[2] < -1.1

@@ -26,9 +26,9 @@ from concerto_ros.config.tree import build
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.rgbd import surface_points
-from concerto_ros.labeler import point_batch
 from concerto_ros.mapping import VoxelMap
 from concerto_ros.model import BackboneConfig, PointTransformerV3, load_checkpoint, save_checkpoint
+from concerto_ros.network_input import prepare_rows
 from concerto_ros.ros.perception_node import PerceptionNode
 from concerto_ros.semantics import ClassHead, Translator
 from concerto_ros.visualization.ply import read_ply
@@ -112,7 +112,7 @@ def weights(tmp_path_factory):
             noise = torch.randn(tensor.shape)
             tensor.copy_(noise / tensor[0].numel() ** 0.5 if tensor.ndim > 1 else tensor + noise)
     save_checkpoint(network, folder / 'network.pth')
-    features = network(point_batch(*voxels_of(frame_of())))
+    features = network(prepare_rows(*voxels_of(frame_of()), None).points)
     weight, bias = centred(features, torch.randn(len(NAMES), CHANNELS))
     head = ClassHead(weight=weight, bias=bias, names=NAMES, vocabulary='rooms')
     head.save(folder / 'head.pth')
@@ -245,7 +245,7 @@ def test_what_is_published_is_what_the_network_says(start, weights):
 
     voxels, rows = voxels_of(frame_of())
     network, _ = load_checkpoint(weights['semantics.checkpoint'])
-    batch = point_batch(voxels, rows)
+    batch = prepare_rows(voxels, rows, None).points
     with torch.inference_mode():
         label, confidence = ClassHead.load(weights['semantics.head']).predict(network(batch))
     cloud = voxels.cloud(rows)
