@@ -111,7 +111,7 @@ def test_the_command_prints_the_table_and_writes_it(settings, tmp_path, capsys):
     assert 'this is not for the node: the weights of the backbone are random' in shown
     content = json.loads((folder / 'results.json').read_text())
     assert content['texts']['left wall'] == {
-        'trained': ['left wall', 'plaster'], 'held_out': ['white one']
+        'trained': ['left wall', 'plaster'], 'held_out': ['white one'], 'described': []
     }  # fmt: skip
     assert set(content['scores']['held-out text']['classes']) == {'left wall', 'right wall'}
     assert content['settings']['run.seed'] == 3

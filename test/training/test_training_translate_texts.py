@@ -10,6 +10,8 @@ from training.evaluation.class_lists import CLASS_LISTS
 from training.translation.class_texts import ClassTexts, embed_texts, read_class_texts
 from training.translation.zero_shot import HELD_OUT, NAMES, TRAINED, vocabularies
 
+WORDS = ('chair', 'seat', 'armchair', 'door', 'gate')
+ENCODER = VocabularyEncoder('words', WORDS, torch.eye(5))
 LISTS = {**CLASS_LISTS, 'rooms': tuple(SCANNET20_OF)}
 
 
@@ -19,6 +21,16 @@ def test_ours_say_enough_of_all_classes(names):
         assert texts.trained[0] == name
         assert len(texts.trained) >= 3, name  # few are left where names of others are left out
         assert len(texts.held_out) >= 1, name
+        assert all(len(text.split()) <= 2 for text in texts.held_out), name  # no descriptions
+        assert all(len(text.split()) > 2 for text in texts.described), name
+
+
+def test_synonyms_and_descriptions_are_told_apart_and_both_measured(tmp_path):
+    path = tmp_path / 'texts.yaml'
+    path.write_text('chair: {held_out: seat, described: "gate, armchair"}\n')
+    (chair,) = read_class_texts(str(path), ['chair'])
+    assert chair == ClassTexts(('chair',), ('seat',), ('gate', 'armchair'))
+    assert embed_texts(ENCODER, [chair]).held_out[0].argmax(1).tolist() == [1, 4, 2]
 
 
 @pytest.mark.parametrize('names', LISTS.values(), ids=LISTS)
@@ -42,7 +54,7 @@ def test_names_of_other_classes_are_left_out(tmp_path):
     [
         ('chair: {texts: seat}\ndoor: {held_out: seat}', 'text.classes gives seat more than once'),
         ('chair: {texts: seat, held_out: seat}', 'text.classes gives seat more than once'),
-        ('chair: {synonyms: seat}', r'expected "texts" and "held_out" .* found "chair.synonyms"'),
+        ('chair: {synonyms: seat}', r'expected "texts", "held_out" .* found "chair.synonyms"'),
         ('- chair', 'must hold nested names'),
     ],
 )
@@ -53,8 +65,6 @@ def test_files_that_would_spoil_the_measurement_are_refused(tmp_path, content, m
         read_class_texts(str(path), ['chair', 'door'])
 
 
-WORDS = ('chair', 'seat', 'armchair', 'door', 'gate')
-ENCODER = VocabularyEncoder('words', WORDS, torch.eye(5))
 CHAIR = ClassTexts(('chair', 'seat', 'a thing to sit on'), ('armchair', 'stool'))
 DOOR = ClassTexts(('door',), ())
 

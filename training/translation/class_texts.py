@@ -16,7 +16,7 @@ from concerto_ros.semantics.prompts import embed_names
 from concerto_ros.semantics.text_encoder import TextEncoder
 
 _OURS = Path(__file__).with_name('class_texts.yaml')
-_TRAINED, _HELD_OUT = 'texts', 'held_out'
+_KINDS = _TRAINED, _HELD_OUT, _DESCRIBED = 'texts', 'held_out', 'described'
 
 _log = logging.getLogger(__name__)
 
@@ -26,11 +26,13 @@ class ClassTexts(NamedTuple):
 
     Attributes:
         trained: Its name, then synonyms and descriptions to train with.
-        held_out: Others, for measuring alone.
+        held_out: Synonyms of a word or two, for measuring alone.
+        described: Descriptions, for measuring alone.
     """
 
     trained: tuple[str, ...]
     held_out: tuple[str, ...]
+    described: tuple[str, ...] = ()
 
 
 def read_class_texts(path: str, names: Sequence[str]) -> tuple[ClassTexts, ...]:
@@ -39,7 +41,8 @@ def read_class_texts(path: str, names: Sequence[str]) -> tuple[ClassTexts, ...]:
     A text that is the name of another of these classes is left out.
 
     Args:
-        path: YAML that maps a class to "texts" and "held_out", by commas; empty: ours.
+        path: YAML that maps a class to "texts", "held_out" and "described", by commas; empty:
+            ours.
         names: Of the classes.
 
     Raises:
@@ -47,10 +50,10 @@ def read_class_texts(path: str, names: Sequence[str]) -> tuple[ClassTexts, ...]:
     """
     values = read_plain_yaml(path or _OURS)
     for key in values:
-        if key.rpartition('.')[2] not in (_TRAINED, _HELD_OUT):
+        if key.rpartition('.')[2] not in _KINDS:
             raise ConfigError(
-                f'{path or _OURS}: expected "{_TRAINED}" and "{_HELD_OUT}" under the name of a '
-                f'class, found "{key}"'
+                f'{path or _OURS}: expected "{_TRAINED}", "{_HELD_OUT}" and "{_DESCRIBED}" under '
+                f'the name of a class, found "{key}"'
             )
 
     def texts(name: str, kind: str) -> tuple[str, ...]:
@@ -58,7 +61,8 @@ def read_class_texts(path: str, names: Sequence[str]) -> tuple[ClassTexts, ...]:
         return tuple(text for text in listed if text and text not in names)
 
     found = tuple(
-        ClassTexts((name, *texts(name, _TRAINED)), texts(name, _HELD_OUT)) for name in names
+        ClassTexts((name, *texts(name, _TRAINED)), texts(name, _HELD_OUT), texts(name, _DESCRIBED))
+        for name in names
     )
     _check_once([text for texts_of in found for part in texts_of for text in part])
     return found
@@ -79,7 +83,7 @@ class EmbeddedTexts:
     Attributes:
         trained: (T, D) float32 unit vectors for each class, T of its own, at least one; the first
             is that of its name, if the encoder knows it.
-        held_out: (H, D), the same; H may be 0.
+        held_out: (H, D), the same of synonyms and descriptions for measuring; H may be 0.
         left_out: Texts that the encoder does not know.
     """
 
@@ -100,7 +104,7 @@ def embed_texts(encoder: TextEncoder, classes: Sequence[ClassTexts]) -> Embedded
         ConfigError: It knows no text of a class.
     """
     trained = [_known(encoder, texts.trained) for texts in classes]
-    held_out = [_known(encoder, texts.held_out) for texts in classes]
+    held_out = [_known(encoder, texts.held_out + texts.described) for texts in classes]
     for texts, known in zip(classes, trained, strict=True):
         if not known:
             raise ConfigError(
