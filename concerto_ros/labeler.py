@@ -200,6 +200,16 @@ class Labeler:
             scores[self._rows.cpu().numpy()] = probability[self._cell].cpu().numpy()
         return scores
 
+    def read(self, texts: Sequence[str]) -> None:
+        """Read texts, and what all queries compete with, ahead; may be called by any thread.
+
+        Raises:
+            SearchError: There is no language model, or it does not know a text.
+        """
+        translator, encoder = self._language()
+        translator.encode(encoder, texts)
+        Rivals.build(translator, encoder, ())
+
     def _language(self) -> tuple[Translator, TextEncoder]:
         """Return the language model.
 

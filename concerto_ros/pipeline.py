@@ -10,8 +10,9 @@ result = pipeline.search('blue chair')
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -201,18 +202,44 @@ class PerceptionPipeline:
             SearchError: The text is empty, the region is not valid, there is no language model,
                 or it does not know the text.
         """
+        search = self.begin_search(text, T_map_fusion)
+        return search(region=region, max_results=max_results, min_score=min_score)
+
+    def begin_search(
+        self, text: str, T_map_fusion: Matrix | None = None
+    ) -> Callable[..., SearchResult]:
+        """Take from the map what a search needs, so that another thread can do the rest.
+
+        Args:
+            text: For example 'blue chair'.
+            T_map_fusion: (4, 4) as in `search`.
+
+        Returns:
+            Function of `region`, `max_results` and `min_score`, all named, that ends the search
+            and raises as `search` does. It needs the map no more; no two may run at a time.
+
+        Raises:
+            SearchError: The text is empty, there is no language model, or it does not know the
+                text.
+        """
         text = check_query(text)
         scores = self._labeler.scores(text, len(self._map))
         rows = self._map.surface_rows()
-        result = self._search.search(
-            self._search_points(rows, T_map_fusion),
-            scores[rows.cpu().numpy()],
-            text,
-            region=region,
-            max_results=max_results,
-            min_score=min_score,
-        )
-        return dataclasses.replace(result, text_encoder=self._labeler.text_encoder)
+        points = self._search_points(rows, T_map_fusion)
+        search = partial(self._search.search, points, scores[rows.cpu().numpy()], text)
+        text_encoder = self._labeler.text_encoder
+        return lambda **limits: dataclasses.replace(search(**limits), text_encoder=text_encoder)
+
+    def read(self, texts: Sequence[str]) -> None:
+        """Have the language model read texts, which it remembers until they are asked for.
+
+        Reading is the slow part of a first question; this one method may be called by any thread
+        at any time.
+
+        Raises:
+            SearchError: There is no language model, or it does not know a text.
+        """
+        self._labeler.read(texts)
 
     def cloud(self, T_map_fusion: Matrix | None = None) -> MapCloud:
         """Return the thin surface, in the frame that `T_map_fusion` (4, 4) leads to."""

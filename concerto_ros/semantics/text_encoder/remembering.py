@@ -21,7 +21,7 @@ class RememberingEncoder:
             asked for longest is forgotten.
     """
 
-    def __init__(self, encoder: TextEncoder, capacity: int = 4096) -> None:
+    def __init__(self, encoder: TextEncoder, capacity: int = 16384) -> None:
         self.name, self.dim, self.templates = encoder.name, encoder.dim, encoder.templates
         self._encoder = encoder
         self._capacity = capacity
