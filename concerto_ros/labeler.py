@@ -36,6 +36,7 @@ from concerto_ros.semantics import (
     load_text_encoder,
     make_labels,
 )
+from concerto_ros.storage import MapFeatures
 from concerto_ros.structures import UNKNOWN, Labels
 
 _Linear = TypeVar('_Linear', ClassHead, Translator)
@@ -79,6 +80,7 @@ class Labeler:
         self._rivals: Rivals | None = None
         self._rivals_of: OpenVocabulary | None = None
         self._scores: QueryScores | None = None
+        self._features: StoredFeatures | None = None
         self._rows = torch.empty(0, dtype=torch.int64, device=device)
         self._cell = self._rows
         if config.checkpoint:
@@ -106,7 +108,7 @@ class Labeler:
 
     def forget(self) -> None:
         """Forget the features, because the map was reset."""
-        self._scores = None
+        self._scores = self._features = None
         self._rows = self._cell = self._rows[:0]
 
     @torch.inference_mode()
@@ -140,8 +142,8 @@ class Labeler:
                 rows, label[cell].to(torch.uint16), confidence[cell], column=_SEMANTIC
             )
         if self._translator is not None:
-            features = StoredFeatures(pyramid)
-            self._scores = QueryScores(self._translator, features)
+            self._features = StoredFeatures(pyramid)
+            self._scores = QueryScores(self._translator, self._features)
             self._rows, self._cell = rows, cell
             if self._vocabulary is not None:
                 label, confidence = self._name(self._vocabulary, config.min_confidence)
@@ -199,6 +201,22 @@ class Labeler:
             probability = self._scores.probability(query, embedding, rivals)
             scores[self._rows.cpu().numpy()] = probability[self._cell].cpu().numpy()
         return scores
+
+    def map_features(self, rows: Tensor, num_voxels: int) -> MapFeatures | None:
+        """Return what the network knows of rows (S,) of the map.
+
+        None if nothing is kept: there is no translator, or the network has not looked yet.
+        """
+        if self._backbone is None or self._features is None:
+            return None
+        cell = torch.full((num_voxels,), -1, dtype=torch.int32, device=self._device)
+        cell[self._rows] = self._cell.int()
+        return MapFeatures(
+            stored=self._features,
+            cell=cell[rows].cpu().numpy(),
+            backbone=weights_digest(self._backbone),
+            vocabulary=() if self._vocabulary is None else self._vocabulary.names,
+        )
 
     def read(self, texts: Sequence[str]) -> None:
         """Read texts, and what all queries compete with, ahead; may be called by any thread.

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.config.tree import flatten
 from concerto_ros.errors import BackendUnavailable
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.gravity import GravityCheck
@@ -30,6 +32,7 @@ from concerto_ros.network_input import voxels_per_cell
 from concerto_ros.search.object_search import ObjectSearch, SearchPoints, check_query
 from concerto_ros.search.regions import Region
 from concerto_ros.search.registry import ObjectRegistry
+from concerto_ros.storage import SavedMap
 from concerto_ros.structures import Labels, MapChanges, MapCloud, SearchResult
 
 Matrix = NDArray[np.float64]
@@ -244,6 +247,29 @@ class PerceptionPipeline:
     def cloud(self, T_map_fusion: Matrix | None = None) -> MapCloud:
         """Return the thin surface, in the frame that `T_map_fusion` (4, 4) leads to."""
         return _moved(self._map.cloud(self._map.surface_rows()), T_map_fusion)
+
+    def saved_map(self, frame_id: str, T_map_fusion: Matrix | None = None) -> SavedMap:
+        """Return what a search needs of the map, to be written to a file.
+
+        Args:
+            frame_id: Name of the frame that `T_map_fusion` leads to.
+            T_map_fusion: (4, 4); None: the frame of the fusion.
+        """
+        rows = self._map.surface_rows()
+        cloud = _moved(self._map.cloud(rows), T_map_fusion)
+        settings = {p.name: p.value for p in flatten(self.config)}
+        for name in ('semantics.checkpoint', 'semantics.translator'):
+            file = Path(str(settings[name]))
+            if file.is_file():  # else a published name; files are found from everywhere
+                settings[name] = str(file.absolute())
+        return SavedMap(
+            points=self._search_points(rows, T_map_fusion),
+            color=cloud.color,
+            normal=cloud.normal.astype(np.float16),
+            frame_id=frame_id,
+            features=self._labeler.map_features(rows, len(self._map)),
+            settings=settings,
+        )
 
     def changes(self, since: int) -> MapChanges:
         """Return the groups that changed after revision `since` (0: all), in the fusion frame."""

@@ -1,0 +1,90 @@
+"""MapSearch: answers about a saved map, without the network that looked at it."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concerto_ros.errors import CheckpointError, SearchError
+from concerto_ros.search.object_search import ObjectSearch, check_query
+from concerto_ros.search.regions import Region
+from concerto_ros.search.registry import ObjectRegistry
+from concerto_ros.semantics import QueryScores, Rivals, Translator, load_text_encoder
+from concerto_ros.storage.saved_map import SavedMap
+from concerto_ros.structures import SearchResult
+
+
+class MapSearch:
+    """Answers texts about a saved map as the pipeline that made it would.
+
+    Args:
+        saved: The map, as it was loaded.
+        translator: File of another translator than that of the map; empty: the same.
+        text_encoder: Specification of another text encoder; empty: the same.
+
+    Raises:
+        SearchError: The map has no features, or the encoder does not know its vocabulary.
+        CheckpointError: The translator is missing, damaged, or made for another backbone or
+            another text encoder.
+        ConfigError: The text encoder is named in a way that is not understood.
+        BackendUnavailable: The text encoder's package or weights are missing.
+    """
+
+    def __init__(self, saved: SavedMap, translator: str = '', text_encoder: str = '') -> None:
+        if saved.features is None:
+            raise SearchError(
+                'this map has no features, so it cannot be searched by text: map the recording '
+                'with semantics.checkpoint and semantics.translator set to trained weights'
+            )
+        self._points, self._cell = saved.points, saved.features.cell
+        used = {name: str(value) for name, value in saved.settings.items()}
+        self._translator = _load_translator(
+            translator or used.get('semantics.translator', ''), saved.features.backbone
+        )
+        spec = text_encoder or used.get('semantics.text_encoder', '')
+        self._encoder = load_text_encoder(spec or self._translator.text_encoder)
+        self._rivals = Rivals.build(self._translator, self._encoder, saved.features.vocabulary)
+        self._scores = QueryScores(self._translator, saved.features.stored)
+        self._search = ObjectSearch(saved.search_config, ObjectRegistry())
+
+    def search(
+        self,
+        text: str,
+        *,
+        region: Region | None = None,
+        max_results: int = 0,
+        min_score: float = 0.0,
+    ) -> tuple[SearchResult, NDArray[np.float32]]:
+        """Find what a text describes; the arguments are those of `PerceptionPipeline.search`.
+
+        Returns:
+            The answer, and (N,) float32 in 0..1, how well each point fits; NaN where the network
+            has not looked.
+
+        Raises:
+            SearchError: The text is empty or not known to the encoder, or a limit is not valid.
+        """
+        text = check_query(text)
+        embedding = self._translator.encode(self._encoder, [text])
+        of_cell = self._scores.probability(text, embedding, self._rivals).numpy()
+        probability = np.full(len(self._points), np.nan, dtype=np.float32)
+        is_known = self._cell >= 0
+        probability[is_known] = of_cell[self._cell[is_known]]
+        result = self._search.search(
+            self._points,
+            probability,
+            text,
+            region=region,
+            max_results=max_results,
+            min_score=min_score,
+        )
+        return dataclasses.replace(result, text_encoder=self._encoder.name), probability
+
+
+def _load_translator(file: str, backbone: str) -> Translator:
+    try:
+        translator = Translator.load(file)
+        translator.check_backbone(backbone)
+    except CheckpointError as err:
+        raise CheckpointError(f'this map cannot be searched with that translator: {err}') from err
+    return translator
