@@ -187,7 +187,7 @@ def _objects_ms(grid: Tensor, scores: QueryScores, queries: Tensor, rivals: Riva
         started = time.perf_counter()
         found = search.search(points, probability, 'query', max_results=_TOP)
         times.append(1000 * (time.perf_counter() - started))
-        counts.append((len(found.objects), int((probability >= SearchConfig().min_score).sum())))
+        counts.append((len(found.objects), int((probability >= 0.5).sum())))
     objects, above = np.median(counts, axis=0)
     return (
         f'p50 {np.median(times):.1f} ms, worst {max(times):.1f} ms, for {objects:.0f} objects of '

@@ -106,6 +106,11 @@ class Labeler:
         """Name of the language model; empty if there is none."""
         return '' if self._text_encoder is None else self._text_encoder.name
 
+    @property
+    def fitted_min_score(self) -> float:
+        """Least score of what is found, fitted with the translator; 0: not fitted, or none."""
+        return 0.0 if self._translator is None else self._translator.min_score
+
     def forget(self) -> None:
         """Forget the features, because the map was reset."""
         self._scores = self._features = None

@@ -91,7 +91,10 @@ class PerceptionPipeline:
         self._map = VoxelMap(voxel_size, self._device, revision)
         self._gravity = GravityCheck()
         self._registry = ObjectRegistry()
-        self._search = ObjectSearch(self.config.search, self._registry)
+        self._search = self._object_search()
+
+    def _object_search(self) -> ObjectSearch:
+        return ObjectSearch(self.config.search, self._registry, self._labeler.fitted_min_score)
 
     @property
     def labels(self) -> Labels:
@@ -121,7 +124,7 @@ class PerceptionPipeline:
     def update_config(self, config: ConcertoConfig) -> None:
         """Take over what may change at run time; the rest of `config` must be as it was."""
         self.config = config
-        self._search = ObjectSearch(config.search, self._registry)
+        self._search = self._object_search()
 
     def reset(self) -> None:
         """Forget the map, but no weights."""

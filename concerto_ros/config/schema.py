@@ -143,16 +143,15 @@ class SemanticsConfig:
 class SearchConfig:
     """Answers to text queries.
 
-    One threshold, `min_score`, is behind all verdicts. It belongs to a translator and is to be
-    fixed on validation rooms, together with its temperature; 0.5 says no more than that the query
-    is likelier than all else together.
+    One threshold, `min_score`, is behind all verdicts. A translator brings its own, fitted on
+    validation rooms together with its temperature.
     """
 
     max_results: int = param(10, 'Objects in an answer when the request names no number.', ge=1)
     min_score: float = param(
-        0.5,
+        0.0,
         'Smallest score of a part of an object when the request names none; below it, things are '
-        'called absent.',
+        'called absent; 0: as fitted with the translator, 0.5 if it was not.',
         ge=0.0,
         le=1.0,
         live=True,

@@ -16,6 +16,7 @@ from concerto_ros.search.splitting import split
 from concerto_ros.semantics import clean_name
 from concerto_ros.structures import UNKNOWN, ObjectHit, SearchResult, Verdict
 
+_LIKELIER = 0.5  # probability from which a query is likelier than all else together
 _TOP_SHARE = 0.25  # of an object's voxels make its score
 
 
@@ -73,10 +74,15 @@ class ObjectSearch:
     Args:
         config: Limits, and what is used where a query names none.
         registry: Gives objects the ids they had before; a new one for a new map.
+        fitted_min_score: Of the translator, where the configuration names none; 0: not fitted.
     """
 
-    def __init__(self, config: SearchConfig, registry: ObjectRegistry) -> None:
+    def __init__(
+        self, config: SearchConfig, registry: ObjectRegistry, fitted_min_score: float = 0.0
+    ) -> None:
         self._config = config
+        self._min_score = config.min_score or fitted_min_score or _LIKELIER
+        self._is_calibrated = fitted_min_score > 0
         self._registry = registry
 
     def search(
@@ -121,7 +127,7 @@ class ObjectSearch:
         if scores.shape != (len(points),):
             raise SearchError(f'expected {len(points)} scores, got shape {scores.shape}')
         judged = np.isfinite(scores)
-        high = judged & (scores >= (min_score or self._config.min_score))
+        high = judged & (scores >= (min_score or self._min_score))
         if region is None:
             share = float(judged.mean()) if len(judged) else 0.0
         else:
@@ -137,7 +143,12 @@ class ObjectSearch:
             verdict = (
                 'absent' if share >= self._config.observed_share and share > 0 else 'unobserved'
             )
-        return SearchResult(verdict=verdict, objects=objects, observed_share=share)
+        return SearchResult(
+            verdict=verdict,
+            objects=objects,
+            observed_share=share,
+            calibrated=self._is_calibrated,
+        )
 
     def _groups(self, points: SearchPoints, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
         """Yield the rows of each object, sorted by voxel, so the order of rows is no matter."""

@@ -30,16 +30,20 @@ class Translator:
         bias: (D,) float32.
         text_encoder: Name of the encoder whose space this is.
         logit_scale: Factor from cosine to logit.
+        min_score: Least probability of what is found rather than called absent, fitted on
+            validation scenes as `logit_scale` is; 0: not fitted.
         backbone: Digest of the weights whose features it takes; empty: not known.
 
     Raises:
-        CheckpointError: Shapes disagree, a number is not finite, or the scale is not positive.
+        CheckpointError: Shapes disagree, a number is not finite, the scale is not positive, or
+            the least probability is not in 0..1.
     """
 
     weight: Tensor
     bias: Tensor
     text_encoder: str
     logit_scale: float = 100.0
+    min_score: float = 0.0
     backbone: str = ''
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class Translator:
             raise CheckpointError('the weights of the translator are not finite: train it again')
         if not 0 < self.logit_scale < float('inf'):
             raise CheckpointError(f'logit_scale must be positive, got {self.logit_scale}')
+        if not 0 <= self.min_score < 1:
+            raise CheckpointError(f'min_score must be 0 or more and below 1, got {self.min_score}')
 
     @classmethod
     def load(cls, path: str | Path) -> 'Translator':
@@ -72,6 +78,7 @@ class Translator:
                 bias=tensors['bias'].to(torch.float32, copy=True),
                 text_encoder=str(config['text_encoder']),
                 logit_scale=float(config.get('logit_scale', 100.0)),
+                min_score=float(config.get('min_score', 0.0)),
                 backbone=str(config.get('backbone', '')),
             )
         except (CheckpointError, TypeError, ValueError) as err:
@@ -89,7 +96,7 @@ class Translator:
         Raises:
             CheckpointError: The suffix is unknown, or the file cannot be written.
         """
-        names = ('text_encoder', 'logit_scale', 'backbone')
+        names = ('text_encoder', 'logit_scale', 'min_score', 'backbone')
         config = {name: getattr(self, name) for name in names}
         write_weights(path, config, {'weight': self.weight, 'bias': self.bias}, origin)
 

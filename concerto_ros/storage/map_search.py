@@ -45,7 +45,9 @@ class MapSearch:
         self._encoder = load_text_encoder(spec or self._translator.text_encoder)
         self._rivals = Rivals.build(self._translator, self._encoder, saved.features.vocabulary)
         self._scores = QueryScores(self._translator, saved.features.stored)
-        self._search = ObjectSearch(saved.search_config, ObjectRegistry())
+        self._search = ObjectSearch(
+            saved.search_config, ObjectRegistry(), self._translator.min_score
+        )
 
     def search(
         self,

@@ -271,6 +271,19 @@ def test_one_threshold_parts_found_from_absent():
         assert searcher(min_score=least).search(points, scores, 'chair').verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ('configured', 'fitted', 'decides'), [(0.0, 0.0, 0.5), (0.0, 0.3, 0.3), (0.7, 0.3, 0.7)]
+)
+def test_the_fitted_threshold_decides_unless_another_is_configured(configured, fitted, decides):
+    grid, _ = two_chairs()
+    points = points_of(grid)
+    search = ObjectSearch(SearchConfig(min_score=configured), ObjectRegistry(), fitted)
+    for score, verdict in ((decides + 0.01, 'found'), (decides - 0.01, 'absent')):
+        result = search.search(points, np.full(len(grid), score), 'chair')
+        assert result.verdict == verdict
+        assert result.calibrated == (fitted > 0)
+
+
 def test_chairs_that_touch_are_two_objects():
     chair = np.concatenate([block((0, 0, 20), (20, 20, 2)), block((2, 18, 22), (16, 2, 20))])
     row = np.concatenate([chair, chair + np.array([20, 0, 0])])

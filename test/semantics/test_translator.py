@@ -17,6 +17,7 @@ def random_translator(dim=3, channels=5, seed=0):
         bias=torch.randn(dim, generator=generator),
         text_encoder='toy',
         logit_scale=20.0,
+        min_score=0.25,
         backbone='0123456789abcdef',
     )
 
@@ -91,6 +92,7 @@ def test_saved_translator_comes_back(tmp_path, suffix):
     assert torch.equal(loaded.weight, random_translator().weight)
     assert torch.equal(loaded.bias, random_translator().bias)
     assert (loaded.text_encoder, loaded.logit_scale) == ('toy', 20.0)
+    assert loaded.min_score == 0.25
     assert loaded.backbone == '0123456789abcdef'
     assert read_weights_file(path).origin == {'settings': {'run.seed': 3}}
 
@@ -118,6 +120,7 @@ def test_another_backbone_is_refused():
         ({'bias': torch.zeros(2)}, r'needs weight \(D, C\) and bias \(D,\)'),
         ({'bias': torch.full((3,), float('inf'))}, 'not finite'),
         ({'logit_scale': 0.0}, 'logit_scale must be positive'),
+        ({'min_score': 1.0}, 'min_score must be 0 or more and below 1'),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(changes, message):
