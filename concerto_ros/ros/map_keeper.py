@@ -1,14 +1,17 @@
-"""MapKeeper: everything that touches the pipeline, all on one thread."""
+"""MapKeeper: everything that touches the map, all on one thread."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from rclpy.node import Node
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from concerto_msgs.msg import Region as RegionMessage
-from concerto_msgs.srv import FindObjects, SaveMap
+from concerto_msgs.srv import Relabel, SaveMap
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.errors import FrameError, MapFileError, TransformUnavailable
 from concerto_ros.geometry.frame import RGBDFrame
@@ -16,17 +19,33 @@ from concerto_ros.geometry.transforms import Matrix
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.ros.camera_input import image_topic
 from concerto_ros.ros.conversions import make_header
+from concerto_ros.ros.map_messages import label_info
 from concerto_ros.ros.map_publisher import MapPublisher
 from concerto_ros.ros.pace import Pace
 from concerto_ros.ros.problems import Problems
-from concerto_ros.ros.search_messages import fill_response
 from concerto_ros.ros.transforms import Transforms
 from concerto_ros.search.regions import Region, inside
+from concerto_ros.structures import SearchResult
 from concerto_ros.visualization.ply import write_ply
 
 FramedImage = tuple[RGBDFrame, str]  # with the frame in which it is to be fused
 
 _NETWORK_SHARE = 0.5  # of the worker's time; the rest is left for new frames
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at the map took along for a search.
+
+    Attributes:
+        header: Frame of what will be found, and stamp of the newest image in the map.
+        region: Where to look, in that frame; None: everywhere.
+        search: From `PerceptionPipeline.begin_search`.
+    """
+
+    header: Header
+    region: Region | None
+    search: Callable[..., SearchResult]
 
 
 class MapKeeper:
@@ -59,6 +78,11 @@ class MapKeeper:
         self._fusion_frame = pipeline.config.frames.map
         self._network_pace = Pace(_NETWORK_SHARE)
         self._is_unread = False  # the map changed since the network saw it
+        self._after_labels: Callable[[], None] = lambda: None
+
+    def on_labels(self, callback: Callable[[], None]) -> None:
+        """Have a function called on the worker's thread when labels were written or forgotten."""
+        self._after_labels = callback
 
     def configure(self, config: ConcertoConfig) -> None:
         """Take over live values."""
@@ -89,24 +113,37 @@ class MapKeeper:
         )
         return None if wait == float('inf') else wait
 
-    def find(self, request: FindObjects.Request, response: FindObjects.Response) -> None:
-        """Answer ~/find_objects and show the objects.
+    def look(self, text: str, region: Sequence[RegionMessage]) -> Look:
+        """Take from the map what a search needs.
+
+        Args:
+            text: What is looked for.
+            region: Where; none: everywhere.
 
         Raises:
-            SearchError: The question cannot be answered.
+            SearchError: The text or the region is not valid, or there is no language model.
             TransformUnavailable: The frame of the region is not known.
         """
         frame_id, T_frame_fusion = self._answer_frame()
-        result = self._pipeline.search(
-            request.text,
-            T_map_fusion=T_frame_fusion,
-            region=self._region(request.region[0], frame_id) if request.region else None,
-            max_results=request.max_results,
-            min_score=request.min_score,
+        return Look(
+            header=make_header(frame_id, self._pipeline.newest_stamp_ns),
+            region=self._region(region[0], frame_id) if region else None,
+            search=self._pipeline.begin_search(text, T_frame_fusion),
         )
-        header = make_header(frame_id, self._pipeline.newest_stamp_ns)
-        self._publisher.publish_objects(header, result)
-        fill_response(response, header, request, result)
+
+    def relabel(self, request: Relabel.Request, response: Relabel.Response) -> None:
+        """Answer ~/relabel.
+
+        Raises:
+            SearchError: The names are no vocabulary; the old one stays.
+        """
+        labels = self._pipeline.relabel(request.names)
+        self._publisher.publish_labels()
+        self._publisher.hurry()
+        self._after_labels()
+        response.labels = label_info(self._publisher.now(), labels)
+        response.message = f'the map is labelled by {len(request.names)} names now'
+        response.success = True
 
     def save(self, request: SaveMap.Request, response: SaveMap.Response) -> None:
         """Answer ~/save_map.
@@ -127,6 +164,7 @@ class MapKeeper:
         self._pipeline.reset()
         self._is_unread = False
         self._publisher.hurry()
+        self._after_labels()
         response.message = f'{num_voxels} voxels forgotten'
         response.success = True
 
@@ -138,7 +176,9 @@ class MapKeeper:
         if wait == 0:
             self._is_unread = False  # first: should it fail, then once per frame and period
             with self._network_pace:
-                self._pipeline.update_semantics()
+                num_labelled = self._pipeline.update_semantics()
+            if num_labelled:
+                self._after_labels()
             wait = float('inf')
         return wait
 

@@ -25,10 +25,10 @@ _MAX_SHARE = 0.1  # of the worker's time for each of ~/map and ~/map_updates
 class MapPublisher:
     """Publishes the map of a pipeline in full and by its changes, label tables and objects.
 
-    All methods belong to the thread that owns the pipeline. Both kinds of map wait until their
-    period is over and are left out while nothing changes; a large map takes longer to publish and
-    is published less often. Subscribers of ~/map_updates that come late make every group be sent
-    once.
+    All methods but `publish_objects` belong to the thread that owns the pipeline. Both kinds of
+    map wait until their period is over and are left out while nothing changes; a large map takes
+    longer to publish and is published less often. Subscribers of ~/map_updates that come late make
+    every group be sent once.
 
     Args:
         node: Where the publishers live.
@@ -70,16 +70,20 @@ class MapPublisher:
 
     def publish_labels(self) -> None:
         """Publish both label tables."""
-        header = Header(stamp=self._node.get_clock().now().to_msg())
+        header = self.now()
         self._label_info.publish(label_info(header, self._pipeline.labels))
         self._language_label_info.publish(label_info(header, self._pipeline.language_labels))
+
+    def now(self) -> Header:
+        """Return a header with the time of the node."""
+        return Header(stamp=self._node.get_clock().now().to_msg())
 
     def publish_integrated(self, frame_id: str, stamp_ns: int) -> None:
         """Tell that a frame has been dealt with, so that a replay may send the next one."""
         self._integrated.publish(make_header(frame_id, stamp_ns))
 
     def publish_objects(self, header: Header, result: SearchResult) -> None:
-        """Show what a search found."""
+        """Show what a search found; may be called by any thread."""
         labels = self._pipeline.language_labels
         self._objects.publish(object_markers(header, result.objects, labels))
 
@@ -129,7 +133,7 @@ class MapPublisher:
         return wait or float('inf')
 
     def hurry(self) -> None:
-        """Let the next maps go out at once, because the map was reset."""
+        """Let the next maps go out at once, because the map is another one."""
         self._map_pace.hurry()
         self._update_pace.hurry()
 

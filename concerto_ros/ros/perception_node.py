@@ -7,6 +7,7 @@ if __name__ == '__main__':  # before the other imports, which take seconds, see 
 
     sys.exit(perception_node())
 
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -18,12 +19,14 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.ros.camera_input import CameraInput
+from concerto_ros.ros.finder import Finder
 from concerto_ros.ros.log_forwarding import forward_logging
 from concerto_ros.ros.map_keeper import FramedImage, MapKeeper
 from concerto_ros.ros.map_publisher import MapPublisher
 from concerto_ros.ros.parameters import NodeParameters
 from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.process import run_node
+from concerto_ros.ros.search_action import SearchAction
 from concerto_ros.ros.services import offer_services
 from concerto_ros.ros.transforms import Transforms
 from concerto_ros.ros.worker import LatestWorker
@@ -39,7 +42,7 @@ class PerceptionNode(Node):
             `parameter_overrides`.
 
     Attributes:
-        pipeline: The map and the network; touched by the worker only.
+        pipeline: The map and the network; touched by the worker only, but for `read`.
         problems: What went wrong so far, by kind.
         worker: The thread that owns the pipeline.
 
@@ -51,6 +54,8 @@ class PerceptionNode(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__('perception_node', **options)
+        self._threads: list[LatestWorker | Finder] = []  # those that were started
+        self._search_action: SearchAction | None = None
         self._end_logging = forward_logging(self.get_logger())
         try:
             self._build()
@@ -59,10 +64,13 @@ class PerceptionNode(Node):
             raise
 
     def destroy_node(self) -> None:
-        """End the worker, then the node."""
-        worker = getattr(self, 'worker', None)  # none if the start failed
-        if worker is not None and not worker.close(_CLOSING_TIME):
-            self.get_logger().warning('the network still runs; its last result is lost')
+        """End the threads, then the node."""
+        deadline = time.monotonic() + _CLOSING_TIME
+        ended = [part.close(max(0.0, deadline - time.monotonic())) for part in self._threads]
+        if not all(ended):
+            self.get_logger().warning('the network or a search still runs; its result is lost')
+        if self._search_action is not None:
+            self._search_action.destroy()
         self._end_logging()
         super().destroy_node()
 
@@ -80,7 +88,12 @@ class PerceptionNode(Node):
         keeper = MapKeeper(self, self.pipeline, publisher, transforms, self.problems)
         self._keeper = keeper
         self.worker = LatestWorker(self, keeper.integrate, keeper.upkeep, self._on_drop)
-        offer_services(self, self.worker, keeper, before_reset=self._before_reset)
+        self._threads.append(self.worker)
+        finder = Finder(self, self.pipeline, self.worker, keeper)
+        self._threads.append(finder)
+        offer_services(self, self.worker, keeper, finder, publisher, self._before_reset)
+        self._search_action = SearchAction(self, finder, publisher)
+        keeper.on_labels(self._search_action.look_again)
         self._camera = CameraInput(
             self, self._settings, transforms, self.problems, self._on_frame, self._on_time_jump
         )

@@ -65,7 +65,7 @@ def keep_freed_memory() -> None:
 
 
 def _leave_stuck_worker(code: int) -> None:
-    """End the process here if the network still runs: an interpreter that ends would crash it."""
+    """End the process here if a thread still works: an interpreter that ends would crash it."""
     if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,5 +1,7 @@
 """What a search found, as markers and as the answer of a service."""
 
+from typing import TypeAlias
+
 from builtin_interfaces.msg import Time as TimeMessage
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from numpy.typing import NDArray
@@ -8,11 +10,15 @@ from std_msgs.msg import Header
 from tf_transformations import quaternion_from_euler
 from visualization_msgs.msg import Marker, MarkerArray
 
+from concerto_msgs.action import SearchObjects
 from concerto_msgs.msg import ObjectHit as ObjectHitMessage
 from concerto_msgs.srv import FindObjects
 from concerto_ros.ros.map_messages import rgba_message
-from concerto_ros.semantics import palette
+from concerto_ros.semantics import clean_name, palette
 from concerto_ros.structures import Box, Labels, ObjectHit, SearchResult
+
+Question: TypeAlias = FindObjects.Request | SearchObjects.Goal
+Answer: TypeAlias = FindObjects.Response | SearchObjects.Result
 
 _VERDICTS = {
     'found': FindObjects.Response.FOUND,
@@ -49,14 +55,14 @@ def object_markers(header: Header, objects: tuple[ObjectHit, ...], labels: Label
 
 
 def fill_response(
-    response: FindObjects.Response,
-    header: Header,
-    request: FindObjects.Request,
-    result: SearchResult,
+    response: Answer, header: Header, question: Question, result: SearchResult
 ) -> None:
-    """Fill the answer of ~/find_objects; `header` holds frame and time of the objects."""
+    """Fill the answer to a question; `header` holds frame and time of the objects.
+
+    Where the verdict is not found, objects are those that come near.
+    """
     response.success = True
-    response.message = _sentence(request, result)
+    response.message = _sentence(question, result)
     response.verdict = _VERDICTS[result.verdict]
     response.observed_share = result.observed_share
     response.calibrated = result.calibrated
@@ -64,25 +70,26 @@ def fill_response(
     response.objects = [_object_message(header, hit) for hit in result.objects]
 
 
-def _sentence(request: FindObjects.Request, result: SearchResult) -> str:
-    text = request.text.strip()
+def _sentence(question: Question, result: SearchResult) -> str:
+    text = clean_name(question.text)
+    best = ''
+    if result.objects:
+        best = f'; best is {result.objects[0].id} with score {result.objects[0].score:.2f}'
     if result.verdict == 'found':
-        best = result.objects[0]
-        return (
-            f'{len(result.objects)} found for "{text}"; '
-            f'best is {best.id} with score {best.score:.2f}'
-        )
+        return f'{len(result.objects)} found for "{text}"{best}'
     is_absent = result.verdict == 'absent'
     share = f'{result.observed_share:.0%}'
-    if not request.region:
-        return (
+    if not question.region:
+        sentence = (
             f'nothing in the map fits "{text}" well enough'
             if is_absent
             else f'nothing fits "{text}" yet: the network has looked at {share} of the map'
         )
-    if is_absent:
-        return f'nothing fits "{text}" well enough, and {share} of the region has been seen'
-    return f'nothing fits "{text}" yet, but only {share} of the region has been seen'
+    elif is_absent:
+        sentence = f'nothing fits "{text}" well enough, and {share} of the region has been seen'
+    else:
+        sentence = f'nothing fits "{text}" yet, but only {share} of the region has been seen'
+    return sentence + best
 
 
 def _object_message(header: Header, hit: ObjectHit) -> ObjectHitMessage:

@@ -1,17 +1,15 @@
 """LatestWorker: one thread for everything slow, fed by the callbacks of a node."""
 
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 
-from concerto_ros.errors import ConcertoError
+from concerto_ros.ros.handover import Handover
 
 Frame = TypeVar('Frame')
 
@@ -21,8 +19,9 @@ _LONGEST_PAUSE = 3600.0  # [s]; what a wait may take at most is less than what a
 
 
 class LatestWorker(Generic[Frame]):
-    """Does jobs first, then the newest frame, then what has become due; one thing at a time.
+    """Does jobs and the newest frame by turns, then what has become due; one thing at a time.
 
+    A frame waits for one job at most, so that no number of questions keeps the map from growing.
     Callbacks hand over and return at once. An error that nobody foresaw is logged with its
     traceback and counted in `num_failures`; the thread goes on.
 
@@ -42,20 +41,23 @@ class LatestWorker(Generic[Frame]):
         on_drop: Callable[[], None] = lambda: None,
     ) -> None:
         self.num_dropped = 0
-        self.num_failures = 0
-        self._node = node
+        self._handover = Handover(node)
         self._handle_frame = handle_frame
         self._upkeep = upkeep
         self._on_drop = on_drop
         self._frame: Frame | None = None
         self._jobs: deque[tuple[Callable[[], Any], Future]] = deque()
-        self._answers: deque[Callable[[], None]] = deque()
         self._changed = threading.Condition()
+        self._is_frames_turn = False
         self._woken = False
         self._closed = False
-        self._guard = node.create_guard_condition(self._deliver, ReentrantCallbackGroup())
         self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
         self._thread.start()
+
+    @property
+    def num_failures(self) -> int:
+        """Errors that nobody foresaw."""
+        return self._handover.num_failures
 
     def submit_frame(self, frame: Frame) -> None:
         """Put a frame in line; it replaces one that still waits, which counts as dropped."""
@@ -73,7 +75,7 @@ class LatestWorker(Generic[Frame]):
             self._frame = None
 
     def run(self, job: Callable[[], Any]) -> Future:
-        """Put a job in line, before any frame.
+        """Put a job in line; jobs and frames take turns.
 
         Returns:
             Future of what it returns or raises, for `await` in a callback of the node. It is
@@ -124,8 +126,10 @@ class LatestWorker(Generic[Frame]):
             self._woken = False
             if self._closed:
                 return None
-            if self._jobs:
-                return partial(self._answer, *self._jobs.popleft())
+            if self._jobs and not (self._is_frames_turn and self._frame is not None):
+                self._is_frames_turn = True
+                return partial(self._handover.answer, *self._jobs.popleft())
+            self._is_frames_turn = False
             if self._frame is not None:
                 frame, self._frame = self._frame, None
                 return partial(self._handle_frame, frame)
@@ -134,31 +138,9 @@ class LatestWorker(Generic[Frame]):
     def _has_work(self) -> bool:
         return self._closed or self._woken or bool(self._jobs) or self._frame is not None
 
-    def _answer(self, job: Callable[[], Any], future: Future) -> None:
-        try:
-            answer = partial(future.set_result, job())
-        except Exception as err:
-            answer = partial(future.set_exception, err)
-            if not isinstance(err, ConcertoError):
-                self._report()
-        # Coroutines are resumed by the executor only, so it must be the one to complete them.
-        self._answers.append(answer)
-        if self._node.context.ok():
-            self._guard.trigger()
-
-    def _deliver(self) -> None:
-        while self._answers:
-            self._answers.popleft()()
-
     def _try(self, function: Callable[[], Any], otherwise: Any = None) -> Any:
         try:
             return function()
         except Exception:
-            self._report()
+            self._handover.report()
             return otherwise
-
-    def _report(self) -> None:
-        """Log the exception in flight, unless it only comes from the end of the process."""
-        if self._node.context.ok():
-            self.num_failures += 1
-            self._node.get_logger().error(f'internal error: {traceback.format_exc()}')

@@ -31,7 +31,7 @@ class Graph:
         self.nodes.append(node)
         return node
 
-    def until(self, condition, seconds=10.0):
+    def until(self, condition, seconds=30.0):
         """Spin until the condition holds; fail if that takes too long."""
         deadline = time.monotonic() + seconds
         while not condition():

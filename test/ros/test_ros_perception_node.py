@@ -555,7 +555,7 @@ def test_a_signal_ends_the_process_cleanly(graph, make_robot, make_image, signal
         robot.info(f=FOCAL, size=SIZE)
         robot.tf('map', 'camera', static=True)
         number = 0
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not viewer.heard['map']:  # in the middle of the work
             assert time.monotonic() < deadline
             color, depth = a_box_before_a_wall()

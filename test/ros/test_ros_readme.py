@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
+from rclpy.action import get_action_server_names_and_types_by_node
 from rclpy.context import Context
 
 from concerto_ros.ros.perception_node import PerceptionNode
@@ -12,6 +13,7 @@ from concerto_ros.ros.perception_node import PerceptionNode
 pytestmark = pytest.mark.ros
 README = Path(__file__).resolve().parents[2] / 'README.md'
 OF_EVERY_NODE = re.compile(r'/rosout|/parameter_events|.*(parameter|type_description).*')
+OF_AN_ACTION = re.compile(r'.*/_action/.*')
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +38,7 @@ def own(names_and_types):
     return {
         re.sub('^/perception_node/', '~/', name): types[0]
         for name, types in names_and_types
-        if not OF_EVERY_NODE.fullmatch(name)
+        if not OF_EVERY_NODE.fullmatch(name) and not OF_AN_ACTION.fullmatch(name)
     }
 
 
@@ -56,3 +58,8 @@ def test_publishers(node):
 def test_services(node):
     found = node.get_service_names_and_types_by_node('perception_node', '/')
     assert own(found) == table('service')
+
+
+def test_actions(node):
+    found = get_action_server_names_and_types_by_node(node, 'perception_node', '/')
+    assert own(found) == table('action')

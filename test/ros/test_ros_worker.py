@@ -79,16 +79,16 @@ def test_the_newest_frame_wins_and_the_others_count_as_dropped(graph, make_worke
     assert drops == [threading.get_ident()] * 2
 
 
-def test_jobs_come_before_frames_in_their_order(graph, make_worker, recorder):
+def test_jobs_keep_their_order_and_a_frame_waits_for_one_of_them(graph, make_worker, recorder):
     worker = make_worker(recorder.handle)
     worker.submit_frame('first')
     assert recorder.started.wait(DEADLINE)
     worker.submit_frame('newest')
-    for job in ('a', 'b'):
+    for job in ('a', 'b', 'c'):
         worker.run(lambda job=job: recorder.done.append(job))
     recorder.go_on.set()
-    graph.until(lambda: len(recorder.done) == 4)
-    assert recorder.done == ['first', 'a', 'b', 'newest']
+    graph.until(lambda: len(recorder.done) == 5)
+    assert recorder.done == ['first', 'a', 'newest', 'b', 'c']
 
 
 def test_a_discarded_frame_is_neither_handled_nor_dropped(graph, make_worker, recorder):
