@@ -19,6 +19,7 @@ from typing import IO
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from concerto_ros.box import BOX
 from concerto_ros.errors import CheckpointError
 
 LICENCE = (
@@ -96,13 +97,16 @@ def cache_folder() -> Path:
 
 
 def find_weights(name_or_path: str | Path) -> Path:
-    """Return the file of a published name, checked against its record; other paths unchanged.
+    """Return the file of a name; other paths unchanged.
 
-    A text that is a published name means that; write ./base for a file of your own.
+    Names are those in the box, and published ones, whose files are checked against their record.
+    A text that is such a name means that; write ./base for a file of your own.
 
     Raises:
         CheckpointError: The named weights are not in the cache, or damaged there.
     """
+    if isinstance(name_or_path, str) and name_or_path in BOX:
+        return BOX[name_or_path]
     weights = PUBLISHED.get(name_or_path) if isinstance(name_or_path, str) else None
     if weights is None:
         return Path(name_or_path)

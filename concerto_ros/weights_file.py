@@ -15,13 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from concerto_ros.box import BOX
 from concerto_ros.errors import CheckpointError
 from concerto_ros.published_weights import PUBLISHED, find_weights
 
 _TORCH_SUFFIXES = ('.pth', '.pt')
 _SUFFIXES = (*_TORCH_SUFFIXES, '.safetensors')
 _FOLDER_FILES = ('config.json', 'model.safetensors')
-_ORIGIN = ('settings', 'source')
+_ORIGIN = ('settings', 'source', 'made_by', 'metrics')
 # What torch.load and safe_open raise on files that are damaged or something else altogether.
 _DAMAGED = (
     SafetensorError,
@@ -46,7 +47,8 @@ class Weights(NamedTuple):
         config: As stored; empty if there is none.
         tensors: By name. They may lie in the file, mapped into memory: copy what you keep.
         origin: How they came about, as far as the file says: "settings" of the training by
-            dotted name, and "source", its versions and git hash.
+            dotted name; "source", its versions and git hash; "made_by", the commands before it
+            with theirs; and "metrics".
     """
 
     config: dict[str, Any]
@@ -63,7 +65,8 @@ def read_weights_file(name_or_path: str | Path) -> Weights:
     """Read weights on the CPU; no code in the file is run.
 
     Args:
-        name_or_path: A published name (`PUBLISHED`) that was downloaded, or one of
+        name_or_path: A name of the box (`BOX`), a published one (`PUBLISHED`) that was
+            downloaded, or one of
 
             - .pth holding {'config': dict, 'state_dict': dict of tensors}, a state of training
               that holds 'state_dict' among other things, or only a dict of tensors;
@@ -78,7 +81,7 @@ def read_weights_file(name_or_path: str | Path) -> Weights:
     if file.suffix not in _SUFFIXES:
         raise CheckpointError(
             f'{path}: weights must be a .pth or .safetensors file, a folder of '
-            f'{" and ".join(_FOLDER_FILES)}, or one of the names {", ".join(PUBLISHED)}'
+            f'{" and ".join(_FOLDER_FILES)}, or one of the names {", ".join([*BOX, *PUBLISHED])}'
         )
     if not file.is_file():
         raise CheckpointError(f'{file}: there is no such file; download the weights first')

@@ -2,6 +2,7 @@
 
 python -m training.export runs/joint -o backbone.safetensors            # the student
 python -m training.export runs/joint/last.pth -o t.pth --network teacher
+python -m training.export runs/joint -o small.safetensors --half
 """
 
 import argparse
@@ -14,7 +15,9 @@ from concerto_ros.model import CheckpointReport, load_checkpoint, save_checkpoin
 from training.checkpoint import LAST
 
 
-def export(source: Path, target: Path, network: str = 'student') -> CheckpointReport:
+def export(
+    source: Path, target: Path, network: str = 'student', *, half: bool = False
+) -> CheckpointReport:
     """Write one backbone of a training checkpoint in the published format.
 
     The settings and the origin of the training go with it, which the node reads the voxel size
@@ -25,14 +28,20 @@ def export(source: Path, target: Path, network: str = 'student') -> CheckpointRe
             one backbone.
         target: .pth or .safetensors.
         network: 'student' or 'teacher'; a file that holds only one backbone has a student.
+        half: Round to float16, half the size. These are other weights: what is to read their
+            features must be trained on the rounded file.
 
     Raises:
-        CheckpointError: The source is missing, damaged or holds no such network, or the target
-            cannot be written.
+        CheckpointError: The source is missing, damaged or holds no such network, a number is too
+            large for float16, or the target cannot be written.
     """
     model, report = load_checkpoint(_state_of(source), network=network)
     if network == 'teacher' and network not in report.prefix:
         raise CheckpointError(f'{report.path}: holds no teacher, only one backbone')
+    if half:
+        model = model.half()
+        if not all(t.isfinite().all() for t in model.state_dict().values()):
+            raise CheckpointError(f'{report.path}: numbers are too large for --half')
     save_checkpoint(model, target, report.origin)
     return report
 
@@ -55,9 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('source', type=Path, help='folder or checkpoint of a run')
     parser.add_argument('-o', '--output', type=Path, required=True, help='.pth or .safetensors')
     parser.add_argument('--network', choices=('student', 'teacher'), default='student')
+    parser.add_argument('--half', action='store_true', help='round the weights to float16')
     args = parser.parse_args(argv)
     try:
-        report = export(args.source, args.output, args.network)
+        report = export(args.source, args.output, args.network, half=args.half)
     except ConcertoError as err:
         print(f'export: {err}', file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ from concerto_ros.config.tree import param, section
 from concerto_ros.errors import ConfigError
 
 Qos = Literal['auto', 'reliable', 'best_effort']
+AUTO = 'auto'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +95,18 @@ class SemanticsConfig:
 
     checkpoint: str = param(
         '',
-        'Concerto weights: a file, or a published name such as base after "concerto download '
-        'base"; empty: all labels are unknown.',
+        'Concerto weights: nano, which comes with the package; a file; or a published name such '
+        'as base after "concerto download base"; empty: all labels are unknown.',
     )
-    head: str = param('', 'Class head for these weights; empty: no semantic labels.')
+    head: str = param(
+        AUTO,
+        'Class head for these weights; auto: that of nano, none for others; empty: none, and no '
+        'semantic labels.',
+    )
     translator: str = param(
-        '', 'Linear map to the text space; empty: no language labels and no search.'
+        AUTO,
+        'Linear map to the text space; auto: that of nano, none for others; empty: none, and no '
+        'language labels and no search.',
     )
     text_encoder: str = param(
         '',
@@ -217,7 +224,8 @@ class ConcertoConfig:
                 f'parameter "depth.min" ({self.depth.min} m) must be smaller than '
                 f'"depth.max" ({self.depth.max} m)'
             )
-        if not self.semantics.checkpoint and (self.semantics.head or self.semantics.translator):
+        readers = {self.semantics.head, self.semantics.translator} - {AUTO, ''}
+        if readers and not self.semantics.checkpoint:
             raise ConfigError(
                 'parameter "semantics.head" or "semantics.translator" is set without '
                 '"semantics.checkpoint"; name the weights they were made for'
