@@ -4,9 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from concerto_ros.config.schema import SemanticsConfig
@@ -189,23 +187,25 @@ class Labeler:
         return label.int()[self._cell].to(torch.uint16), confidence[self._cell]
 
     @torch.inference_mode()
-    def scores(self, query: str, num_voxels: int) -> NDArray[np.float32]:
-        """Return how well each voxel of the map fits a text, (N,) float32 in 0..1.
+    def scores(self, query: str) -> tuple[Tensor, Tensor]:
+        """Return how well the voxels that the network has looked at fit a text.
 
         The score is the probability of the query against the names of the vocabulary and what is
-        in every room, see `QueryScores`. NaN where the network has not looked.
+        in every room, see `QueryScores`.
+
+        Returns:
+            rows: (M,) int64 of the map, those that the newest run of the network looked at.
+            scores: (M,) float32 in 0..1.
 
         Raises:
             SearchError: There is no language model, or it does not know the text.
         """
         translator, encoder = self._language()
-        scores = np.full(num_voxels, np.nan, dtype=np.float32)
         embedding = translator.encode(encoder, [query])
-        if self._scores is not None:
-            rivals = self._current_rivals(translator, encoder)
-            probability = self._scores.probability(query, embedding, rivals)
-            scores[self._rows.cpu().numpy()] = probability[self._cell].cpu().numpy()
-        return scores
+        if self._scores is None:
+            return self._rows, torch.empty(0, device=self._device)
+        rivals = self._current_rivals(translator, encoder)
+        return self._rows, self._scores.probability(query, embedding, rivals)[self._cell]
 
     def map_features(self, rows: Tensor, num_voxels: int) -> MapFeatures | None:
         """Return what the network knows of rows (S,) of the map.

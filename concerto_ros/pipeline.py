@@ -208,31 +208,50 @@ class PerceptionPipeline:
             SearchError: The text is empty, the region is not valid, there is no language model,
                 or it does not know the text.
         """
-        search = self.begin_search(text, T_map_fusion)
-        return search(region=region, max_results=max_results, min_score=min_score)
+        search = self.begin_search(text, T_map_fusion, region=region, min_score=min_score)
+        return search(max_results=max_results, min_score=min_score)
 
     def begin_search(
-        self, text: str, T_map_fusion: Matrix | None = None
+        self,
+        text: str,
+        T_map_fusion: Matrix | None = None,
+        *,
+        region: Region | None = None,
+        min_score: float = 0.0,
     ) -> Callable[..., SearchResult]:
         """Take from the map what a search needs, so that another thread can do the rest.
+
+        The cost grows with the window that the network has looked at and with what scores high in
+        the region, hardly with the map.
 
         Args:
             text: For example 'blue chair'.
             T_map_fusion: (4, 4) as in `search`.
+            region: As in `search`.
+            min_score: Least one that the function will be called with, as in `search`.
 
         Returns:
-            Function of `region`, `max_results` and `min_score`, all named, that ends the search
-            and raises as `search` does. It needs the map no more; no two may run at a time.
+            Function of `max_results` and `min_score`, both named and 0 if not given, that ends
+            the search and raises as `search` does. It needs the map no more; no two may run at a
+            time.
 
         Raises:
-            SearchError: The text is empty, there is no language model, or it does not know the
-                text.
+            SearchError: As for `search`.
         """
         text = check_query(text)
-        scores = self._labeler.scores(text, len(self._map))
-        rows = self._map.surface_rows()
-        points = self._search_points(rows, T_map_fusion)
-        search = partial(self._search.search, points, scores[rows.cpu().numpy()], text)
+        looked_at, score = self._labeler.scores(text)
+        is_surface = self._map.is_surface()
+        still_there = is_surface[looked_at]
+        rows, scores = looked_at[still_there], score[still_there].cpu().numpy()
+
+        def coord(some: NDArray[np.intp]) -> NDArray[np.float32]:
+            return _moved_points(self._map.coord(rows[some]).cpu().numpy(), T_map_fusion)
+
+        chosen = self._search.choose(
+            scores, coord, int(is_surface.sum()), region=region, min_score=min_score
+        )
+        points = self._search_points(rows[chosen.rows], T_map_fusion)
+        search = partial(self._search.find, points, chosen, text)
         text_encoder = self._labeler.text_encoder
         return lambda **limits: dataclasses.replace(search(**limits), text_encoder=text_encoder)
 
@@ -308,12 +327,18 @@ class PerceptionPipeline:
 def _moved(cloud: MapCloud, T: Matrix | None) -> MapCloud:
     if T is None:
         return cloud
-    R, t = T[:3, :3], T[:3, 3]
     return dataclasses.replace(
         cloud,
-        coord=(cloud.coord @ R.T + t).astype(np.float32),
-        normal=(cloud.normal @ R.T).astype(np.float32),
+        coord=_moved_points(cloud.coord, T),
+        normal=(cloud.normal @ T[:3, :3].T).astype(np.float32),
     )
+
+
+def _moved_points(coord: NDArray[np.float32], T: Matrix | None) -> NDArray[np.float32]:
+    if T is None:
+        return coord
+    moved: NDArray[np.float32] = (coord @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
+    return moved
 
 
 def _compare_voxels(voxel_size: float, trained: float | None) -> None:

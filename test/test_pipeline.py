@@ -141,7 +141,9 @@ def test_the_network_sees_cells_of_the_size_it_was_trained_on(frames, weights, t
     cell = np.floor(np.floor(cloud.coord.astype(float) / 0.02 + 1e-9) / 3).astype(np.int64)
     cells, row = np.unique(cell, axis=0, return_inverse=True)
     assert len(cells) < 0.5 * len(cell)
-    scores = pipeline._labeler.scores('chair', pipeline.num_voxels)
+    rows, of_row = pipeline._labeler.scores('chair')
+    scores = np.full(pipeline.num_voxels, np.nan, np.float32)
+    scores[rows.numpy()] = of_row.numpy()
     scores = scores[pipeline._map.surface_rows().numpy()]
     assert len(np.unique(cloud.label)) > 1
     for value in (cloud.label, cloud.confidence, cloud.language_label, scores):

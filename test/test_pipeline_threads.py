@@ -47,7 +47,7 @@ def watched(tiny_weights, monkeypatch):
 def test_a_search_that_has_begun_needs_the_map_no_more(watched):
     pipeline, _ = watched
     expected = pipeline.search('lamp', min_score=0.01)
-    search = pipeline.begin_search('lamp')
+    search = pipeline.begin_search('lamp', min_score=0.01)
     pipeline.reset()
     result = search(min_score=0.01)
     assert result.objects

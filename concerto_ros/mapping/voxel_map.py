@@ -113,10 +113,14 @@ class VoxelMap:
         self._revisions.mark(block, self.revision)
         return int(is_new.sum())
 
+    def is_surface(self) -> Tensor:
+        """Return (N,) bool, which rows are the thin surface; valid until the map changes."""
+        self._refresh_surface()
+        return self._surface.is_surface
+
     def surface_rows(self) -> Tensor:
         """Return the (S,) int64 rows of the thin surface."""
-        self._refresh_surface()
-        return self._surface.is_surface.nonzero()[:, 0]
+        return self.is_surface().nonzero()[:, 0]
 
     def grid_coord(self, rows: Tensor) -> Tensor:
         """Return (M, 3) int64 voxel coordinates of rows."""

@@ -1,6 +1,6 @@
 """ObjectSearch: scores of map voxels -> ranked objects and a verdict."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,11 +18,14 @@ from concerto_ros.structures import UNKNOWN, ObjectHit, SearchResult, Verdict
 
 _LIKELIER = 0.5  # probability from which a query is likelier than all else together
 _TOP_SHARE = 0.25  # of an object's voxels make its score
+_OF_POINTS = ('coord', 'grid_coord', 'num_views', 'first_seen_ns', 'last_seen_ns', 'label')
+
+Coordinates = Callable[[NDArray[np.intp]], NDArray[np.floating]]  # of rows (M,): (M, 3) [m]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchPoints:
-    """The surface voxels of a map, as a search needs them.
+    """Surface voxels of a map, as a search needs them: all, or those that score high.
 
     Attributes:
         coord: (N, 3) float32 [m], map frame.
@@ -48,13 +51,33 @@ class SearchPoints:
     voxel_size: float
 
     def __post_init__(self) -> None:
-        fields = ('grid_coord', 'num_views', 'first_seen_ns', 'last_seen_ns', 'label')
-        lengths = {name: len(getattr(self, name)) for name in ('coord', *fields)}
+        lengths = {name: len(getattr(self, name)) for name in _OF_POINTS}
         if len(set(lengths.values())) > 1:
             raise SearchError(f'expected one value per point in every array, got {lengths}')
 
     def __len__(self) -> int:
         return len(self.coord)
+
+    def take(self, rows: NDArray[np.intp]) -> 'SearchPoints':
+        """Return rows (M,) alone."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _OF_POINTS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chosen:
+    """What a search looks at more closely.
+
+    Attributes:
+        rows: (M,) of the scores that were chosen from.
+        scores: (M,) of these rows, all finite.
+        least: No voxel of the region that scores as high is missing.
+        share: 0..1, what of the region, or of the map, has been looked at.
+    """
+
+    rows: NDArray[np.intp]
+    scores: NDArray[np.floating]
+    least: float
+    share: float
 
 
 def check_query(query: str) -> str:
@@ -71,6 +94,9 @@ def check_query(query: str) -> str:
 class ObjectSearch:
     """Groups voxels that score high into objects.
 
+    Attributes:
+        min_score: Least score of a voxel of an object where a query names none.
+
     Args:
         config: Limits, and what is used where a query names none.
         registry: Gives objects the ids they had before; a new one for a new map.
@@ -81,7 +107,7 @@ class ObjectSearch:
         self, config: SearchConfig, registry: ObjectRegistry, fitted_min_score: float = 0.0
     ) -> None:
         self._config = config
-        self._min_score = config.min_score or fitted_min_score or _LIKELIER
+        self.min_score = config.min_score or fitted_min_score or _LIKELIER
         self._is_calibrated = fitted_min_score > 0
         self._registry = registry
 
@@ -117,24 +143,84 @@ class ObjectSearch:
                 not finite, `max_results` is negative, `min_score` is not in 0..1, or there is
                 not one score per point.
         """
+        if scores.shape != (len(points),):
+            raise SearchError(f'expected {len(points)} scores, got shape {scores.shape}')
+        chosen = self.choose(
+            scores, points.coord.__getitem__, len(points), region=region, min_score=min_score
+        )
+        return self.find(
+            points.take(chosen.rows), chosen, query, max_results=max_results, min_score=min_score
+        )
+
+    def choose(
+        self,
+        scores: NDArray[np.floating],
+        coord: Coordinates,
+        num_points: int,
+        *,
+        region: Region | None = None,
+        min_score: float = 0.0,
+    ) -> Chosen:
+        """Choose the voxels that `find` must know: those in the region that score high.
+
+        Args:
+            scores: (N,) as for `search`; voxels without a score may be missing.
+            coord: Called only where there is a region.
+            num_points: Of the map, with or without a score.
+            region: As for `search`.
+            min_score: Least one that `find` will be asked for, 0: the configured one; voxels that
+                reach the configured one are always chosen.
+
+        Raises:
+            SearchError: The region is empty or not finite, or `min_score` is not in 0..1.
+        """
+        least = min(self._least(min_score), self.min_score)
+        judged = np.flatnonzero(np.isfinite(scores))
+        if region is None:
+            share = len(judged) / num_points if num_points else 0.0
+        else:
+            where = coord(judged)
+            within = inside(where, region)
+            share = observed_share(where[within], region)
+            judged = judged[within]
+        rows = judged[scores[judged] >= least]
+        return Chosen(rows=rows, scores=scores[rows], least=least, share=share)
+
+    def find(
+        self,
+        points: SearchPoints,
+        chosen: Chosen,
+        query: str,
+        *,
+        max_results: int = 0,
+        min_score: float = 0.0,
+    ) -> SearchResult:
+        """Return the objects among voxels that were chosen.
+
+        Args:
+            points: Of the rows that were chosen.
+            chosen: From `choose`.
+            query: As for `search`.
+            max_results: As for `search`.
+            min_score: As for `search`.
+
+        Raises:
+            SearchError: The query is empty, too long or without words, `max_results` is negative,
+                or `min_score` is not in 0..1 or below the one that was chosen by.
+        """
         query = check_query(query)
-        if not 0 <= min_score <= 1:
-            raise SearchError(f'expected min_score between 0 and 1, got {min_score}')
         if max_results < 0:
             raise SearchError(
                 f'expected max_results of 0 (as configured) or more, got {max_results}'
             )
-        if scores.shape != (len(points),):
-            raise SearchError(f'expected {len(points)} scores, got shape {scores.shape}')
-        judged = np.isfinite(scores)
-        high = judged & (scores >= (min_score or self._min_score))
-        if region is None:
-            share = float(judged.mean()) if len(judged) else 0.0
-        else:
-            share = observed_share(points.coord[judged], region)
-            high &= inside(points.coord, region)
-        groups = self._groups(points, np.flatnonzero(high))
-        ranked = sorted(groups, key=lambda rows: _rank(points, scores, rows))
+        scores, share, least = chosen.scores, chosen.share, self._least(min_score)
+        if least < chosen.least:
+            raise SearchError(
+                f'the search began with a min_score of {chosen.least}, so it cannot end with '
+                f'{least}: begin it with the lower one'
+            )
+        high = np.flatnonzero(scores >= least)
+        ranked = sorted(self._groups(points, high), key=lambda rows: _rank(points, scores, rows))
         objects = self._described(
             points, scores, ranked[: max_results or self._config.max_results], query
         )
@@ -149,6 +235,11 @@ class ObjectSearch:
             observed_share=share,
             calibrated=self._is_calibrated,
         )
+
+    def _least(self, min_score: float) -> float:
+        if not 0 <= min_score <= 1:
+            raise SearchError(f'expected min_score between 0 and 1, got {min_score}')
+        return min_score or self.min_score
 
     def _groups(self, points: SearchPoints, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
         """Yield the rows of each object, sorted by voxel, so the order of rows is no matter."""
