@@ -53,18 +53,18 @@ class Finder:
         """Search the map as it is now.
 
         Args:
-            question: Text and region.
+            question: From a service or an action.
             finish: Ends the search, away from executor and worker.
 
         Returns:
             What `finish` returns.
 
         Raises:
-            SearchError: Text or region are not valid, or there is no language model.
+            SearchError: The question is not valid, or there is no language model.
             TransformUnavailable: The frame of the region is not known.
         """
         await self.read([check_query(question.text)])
-        look = await self._worker.run(partial(self._keeper.look, question.text, question.region))
+        look = await self._worker.run(partial(self._keeper.look, question))
         answer: Answer = await self._searcher.run(partial(finish, look))
         return answer
 

@@ -1,6 +1,6 @@
 """MapKeeper: everything that touches the map, all on one thread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,7 @@ from concerto_ros.ros.map_messages import label_info
 from concerto_ros.ros.map_publisher import MapPublisher
 from concerto_ros.ros.pace import Pace
 from concerto_ros.ros.problems import Problems
+from concerto_ros.ros.search_messages import Question
 from concerto_ros.ros.transforms import Transforms
 from concerto_ros.search.regions import Region, inside
 from concerto_ros.structures import SearchResult
@@ -39,12 +40,10 @@ class Look:
 
     Attributes:
         header: Frame of what will be found, and stamp of the newest image in the map.
-        region: Where to look, in that frame; None: everywhere.
         search: From `PerceptionPipeline.begin_search`.
     """
 
     header: Header
-    region: Region | None
     search: Callable[..., SearchResult]
 
 
@@ -113,22 +112,22 @@ class MapKeeper:
         )
         return None if wait == float('inf') else wait
 
-    def look(self, text: str, region: Sequence[RegionMessage]) -> Look:
+    def look(self, question: Question) -> Look:
         """Take from the map what a search needs.
 
-        Args:
-            text: What is looked for.
-            region: Where; none: everywhere.
-
         Raises:
-            SearchError: The text or the region is not valid, or there is no language model.
+            SearchError: The question is not valid, or there is no language model.
             TransformUnavailable: The frame of the region is not known.
         """
         frame_id, T_frame_fusion = self._answer_frame()
         return Look(
             header=make_header(frame_id, self._pipeline.newest_stamp_ns),
-            region=self._region(region[0], frame_id) if region else None,
-            search=self._pipeline.begin_search(text, T_frame_fusion),
+            search=self._pipeline.begin_search(
+                question.text,
+                T_frame_fusion,
+                region=self._region(question.region[0], frame_id) if question.region else None,
+                min_score=question.min_score,
+            ),
         )
 
     def relabel(self, request: Relabel.Request, response: Relabel.Response) -> None:

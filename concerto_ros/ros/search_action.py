@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from functools import partial
 from typing import Any
 
 from rclpy.action import ActionServer, CancelResponse
@@ -121,14 +120,16 @@ class _Errand:
         seconds = self._question.time_limit
         if not seconds >= 0:
             raise SearchError(f'expected time_limit of 0 (none) or more seconds, got {seconds}')
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        return self._node.create_timer(
-            min(seconds or _LONGEST, _LONGEST), self._on_time, clock=clock
-        )
 
-    def _on_time(self) -> None:
-        self._is_late = True
-        self.wake()
+        def end() -> None:
+            timer.cancel()  # it would ring again
+            self._is_late = True
+            self.wake()
+
+        timer = self._node.create_timer(
+            min(seconds or _LONGEST, _LONGEST), end, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        return timer
 
     async def _look_until_over(self) -> None:
         """Look at the map as often as needed.
@@ -197,11 +198,11 @@ class _Errand:
 
 def _search(look: Look, goal: SearchObjects.Goal) -> SearchResult:
     """Return what was found; where that is nothing, with the objects that come near."""
-    search = partial(look.search, region=look.region, max_results=goal.max_results)
-    result = search(min_score=goal.min_score)
-    if result.verdict != 'found' and goal.min_score:
-        result = dataclasses.replace(result, objects=search().objects)
-    return result
+    result = look.search(max_results=goal.max_results, min_score=goal.min_score)
+    if result.verdict == 'found' or not goal.min_score:
+        return result
+    near = look.search(max_results=goal.max_results)
+    return dataclasses.replace(result, objects=near.objects)
 
 
 def _key(goal: ServerGoalHandle) -> bytes:

@@ -38,9 +38,7 @@ def offer_services(
 
     async def find(request: Any, response: Any) -> Any:
         def finish(look: Look) -> None:
-            result = look.search(
-                region=look.region, max_results=request.max_results, min_score=request.min_score
-            )
+            result = look.search(max_results=request.max_results, min_score=request.min_score)
             publisher.publish_objects(look.header, result)
             fill_response(response, look.header, request, result)
 
