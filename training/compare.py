@@ -8,36 +8,19 @@ never trained on, and writes the table. What is done stays done: the same comman
 it stopped, more seeds are added, and other changes want another folder.
 """
 
-import logging
 import sys
 from collections.abc import Sequence
 
 from concerto_ros.errors import ConcertoError
-from training.command import read_settings
 from training.comparison.config import CompareConfig
-from training.comparison.jobs import Job, check_jobs, run_jobs
 from training.comparison.report import write_report
-from training.config import TrainingConfig
-from training.evaluation.config import ProbeConfig
-from training.stopping import StopRequestedError
-
-PROG = 'training.compare'
-_FAILED, _STOPPED = 2, 143
-_SETTINGS: dict[str, type] = {'training.pretrain': TrainingConfig, 'training.probe': ProbeConfig}
+from training.jobs.jobs import Job
+from training.jobs.stages import run_resumable, run_stages
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command and return the exit status.
-
-    0: the table is written. 2: an error, told in one sentence. 143: stopped by a signal.
-    """
-    logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
-    try:
-        print(_compare(read_settings(CompareConfig, argv, PROG)))
-    except ConcertoError as err:
-        print(f'{PROG}: {" ".join(str(err).split())}', file=sys.stderr)
-        return _STOPPED if isinstance(err, StopRequestedError) else _FAILED
-    return 0
+    """Run the command and return the exit status; see `run_resumable`."""
+    return run_resumable('training.compare', CompareConfig, _compare, argv)
 
 
 def _compare(config: CompareConfig) -> str:
@@ -47,12 +30,9 @@ def _compare(config: CompareConfig) -> str:
         ConcertoError: Settings are wrong, a job failed, or the folder cannot be written.
         StopRequestedError: Ctrl-C or SIGTERM came.
     """
-    all_jobs = [job for jobs in stages(config) for job in jobs]
-    _check_settings(all_jobs)
+    c = config.jobs
+    run_stages(stages(config), config.folder, parallel=c.parallel, threads=c.threads)
     try:
-        check_jobs(all_jobs, config.folder)
-        for jobs in stages(config):
-            run_jobs(jobs, config.jobs.parallel, config.jobs.threads)
         return write_report(config)
     except OSError as err:
         raise ConcertoError(
@@ -69,17 +49,6 @@ def stages(config: CompareConfig) -> list[list[Job]]:
         [job for seed in config.seeds for job in _pretrainings(config, seed)],
         [job for seed in config.seeds for job in _probes(config, seed)],
     ]
-
-
-def _check_settings(jobs: Sequence[Job]) -> None:
-    """Refuse wrong settings of any job before the first one runs.
-
-    Raises:
-        ConfigError: A file, name or value is wrong.
-    """
-    for module, *arguments in (job.arguments for job in jobs):
-        if module in _SETTINGS:
-            read_settings(_SETTINGS[module], arguments, module)
 
 
 def _rooms(config: CompareConfig) -> list[Job]:

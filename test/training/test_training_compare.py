@@ -11,8 +11,9 @@ from concerto_ros.errors import ConcertoError, ConfigError
 from training import compare
 from training.compare import stages
 from training.comparison.config import CompareConfig
-from training.comparison.jobs import Job, check_jobs, run_jobs
 from training.comparison.report import ROWS, interval, write_report
+from training.jobs import stages as jobs_stages
+from training.jobs.jobs import Job, check_jobs, run_jobs
 from training.made_by import has_record, write_made_by
 
 SETTINGS = 'config/training/compare_rooms.yaml'
@@ -135,7 +136,7 @@ def test_the_command_refuses_other_settings_and_takes_more_seeds(done, capsys):
 
 @pytest.mark.parametrize('kind', ['points', 'probe'])
 def test_wrong_settings_are_told_before_the_first_job(tmp_path, monkeypatch, capsys, kind):
-    monkeypatch.setattr(compare, 'run_jobs', lambda *_: pytest.fail('a job has begun'))
+    monkeypatch.setattr(jobs_stages, 'run_jobs', lambda *_: pytest.fail('a job has begun'))
     config = tmp_path / 'some.yaml'
     command = [SETTINGS, f'jobs.output={tmp_path / "all"}', f'{kind}.config={config}']
     assert compare.main(command) == 2

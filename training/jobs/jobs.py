@@ -12,7 +12,7 @@ from pathlib import Path
 from concerto_ros.config.tree import read_plain_yaml
 from concerto_ros.errors import ConcertoError, ConfigError
 from training.checkpoint import LAST
-from training.comparison.processes import Processes
+from training.jobs.processes import Processes
 from training.made_by import difference, has_record, write_made_by
 from training.stopping import StopRequestedError
 
@@ -75,7 +75,7 @@ def check_jobs(jobs: Sequence[Job], folder: Path) -> None:
                 _log.warning('%s: kept as it is; nothing tells what made it', job.done)
         elif how := difference(job.record, job.made_by()):
             raise ConfigError(
-                f'{folder} holds another comparison: of "{job.name}" {how}; choose another '
+                f'{folder} holds other results: of "{job.name}" {how}; choose another '
                 'jobs.output or delete that folder'
             )
 
