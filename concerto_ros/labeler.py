@@ -7,8 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from concerto_ros.config.schema import SemanticsConfig
-from concerto_ros.errors import CheckpointError, ConcertoError, SearchError
+from concerto_ros import box
+from concerto_ros.config.schema import AUTO, SemanticsConfig
+from concerto_ros.errors import BackendUnavailable, CheckpointError, ConcertoError, SearchError
 from concerto_ros.mapping import VoxelMap
 from concerto_ros.model import (
     FeaturePyramid,
@@ -53,6 +54,7 @@ class Labeler:
         notices: Sentences for people: what is loaded, or that nothing is.
         voxel_size: Edge length of the voxels that the network was trained on [m]; None: unknown.
             Where it is a multiple of that of the map, the network sees such cells of the map.
+        translator_file: Name or file of the translator; empty: none.
 
     Args:
         config: Which weights to load, and how to compute.
@@ -69,6 +71,7 @@ class Labeler:
     def __init__(self, config: SemanticsConfig, device: torch.device) -> None:
         self.notices: tuple[str, ...] = (NO_WEIGHTS,)
         self.voxel_size: float | None = None
+        self.translator_file = ''
         self._device = device
         self._backbone: PointTransformerV3 | None = None
         self._head: ClassHead | None = None
@@ -264,32 +267,47 @@ class Labeler:
         self._backbone = backbone.to(self._device)
         self.voxel_size = report.voxel_size
         self.notices = (str(report), convolution.notice, attention.notice)
-        if config.head:
-            head = ClassHead.load(config.head)
-            _check_width('head', config.head, head.weight, backbone)
+        if head_file := _or_boxed(config.head, config.checkpoint, box.HEAD):
+            head = ClassHead.load(head_file)
+            _check_width('head', head_file, head.weight, backbone)
             self._head = _on_device(head, self._device)
-        if config.translator:
-            self._load_language(config, backbone)
+        self.translator_file = _or_boxed(config.translator, config.checkpoint, box.TRANSLATOR)
+        if self.translator_file:
+            try:
+                self._load_language(config, backbone)
+            except BackendUnavailable as err:
+                if config.translator != AUTO:
+                    raise
+                self.translator_file = ''
+                self.notices += (f'no language labels and no search: {err}',)
 
     def _load_language(self, config: SemanticsConfig, backbone: PointTransformerV3) -> None:
-        translator = Translator.load(config.translator)
-        _check_width('translator', config.translator, translator.weight, backbone)
+        translator = Translator.load(self.translator_file)
+        _check_width('translator', self.translator_file, translator.weight, backbone)
         translator = _on_device(translator, self._device)
         if translator.backbone:
             translator.check_backbone(weights_digest(backbone))
         else:
             self.notices += (
-                f'{config.translator} does not say which backbone it was trained on: labels and '
-                f'search by text mean nothing if it was another than {config.checkpoint}',
+                f'{self.translator_file} does not say which backbone it was trained on: labels '
+                f'and search by text mean nothing if it was another than {config.checkpoint}',
             )
         encoder = load_text_encoder(config.text_encoder or translator.text_encoder)
         translator.check_encoder(encoder)
         names = [name.strip() for name in config.vocabulary.split(',') if name.strip()]
+        names = names or list(translator.names)
         if not names and self._head is not None:
             names = list(self._head.names)
         if names:
             self._vocabulary = OpenVocabulary.build(translator, encoder, names)
         self._translator, self._text_encoder = translator, encoder
+
+
+def _or_boxed(name: str, checkpoint: str, boxed: str) -> str:
+    """Return the weights that go with a checkpoint, where the settings leave that open."""
+    if name == AUTO:
+        return boxed if checkpoint == box.NAME else ''
+    return name
 
 
 def _check_width(kind: str, path: str, weight: Tensor, backbone: PointTransformerV3) -> None:

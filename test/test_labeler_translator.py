@@ -53,3 +53,12 @@ def test_another_text_encoder_is_refused_without_any_vocabulary(load, tmp_path):
     }  # fmt: skip
     with pytest.raises(CheckpointError, match='trained for the text encoder test space'):
         load(settings)
+
+
+def test_names_it_was_trained_with_are_the_vocabulary_unless_another_is_configured(load):
+    trained = {'names': ('chair', 'lamp')}
+    assert load({'semantics.vocabulary': ''}, **trained).language_labels.names[1:] == (
+        'chair',
+        'lamp',
+    )
+    assert load({'semantics.vocabulary': 'wall'}, **trained).language_labels.names[1:] == ('wall',)

@@ -114,7 +114,9 @@ class SemanticsConfig:
         'vocabulary:FILE.npz; empty: the one that the translator names.',
     )
     vocabulary: str = param(
-        '', 'Names for the language labels, separated by commas; empty: those of the head.'
+        '',
+        'Names for the language labels, separated by commas; empty: those that the translator '
+        'was trained with, or those of the head.',
     )
     precision: Literal['fp32', 'bf16', 'fp16'] = param(
         'fp32',

@@ -33,6 +33,7 @@ class Translator:
         min_score: Least probability of what is found rather than called absent, fitted on
             validation scenes as `logit_scale` is; 0: not fitted.
         backbone: Digest of the weights whose features it takes; empty: not known.
+        names: What it was trained to name; the vocabulary where no other is asked for.
 
     Raises:
         CheckpointError: Shapes disagree, a number is not finite, the scale is not positive, or
@@ -45,6 +46,7 @@ class Translator:
     logit_scale: float = 100.0
     min_score: float = 0.0
     backbone: str = ''
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shapes = tuple(self.weight.shape), tuple(self.bias.shape)
@@ -80,6 +82,7 @@ class Translator:
                 logit_scale=float(config.get('logit_scale', 100.0)),
                 min_score=float(config.get('min_score', 0.0)),
                 backbone=str(config.get('backbone', '')),
+                names=tuple(map(str, config.get('names', ()))),
             )
         except (CheckpointError, TypeError, ValueError) as err:
             raise CheckpointError(f'{path}: {err}') from err
@@ -96,7 +99,7 @@ class Translator:
         Raises:
             CheckpointError: The suffix is unknown, or the file cannot be written.
         """
-        names = ('text_encoder', 'logit_scale', 'min_score', 'backbone')
+        names = ('text_encoder', 'logit_scale', 'min_score', 'backbone', 'names')
         config = {name: getattr(self, name) for name in names}
         write_weights(path, config, {'weight': self.weight, 'bias': self.bias}, origin)
 

@@ -19,6 +19,7 @@ def random_translator(dim=3, channels=5, seed=0):
         logit_scale=20.0,
         min_score=0.25,
         backbone='0123456789abcdef',
+        names=('a', 'b'),
     )
 
 
@@ -92,7 +93,7 @@ def test_saved_translator_comes_back(tmp_path, suffix):
     assert torch.equal(loaded.weight, random_translator().weight)
     assert torch.equal(loaded.bias, random_translator().bias)
     assert (loaded.text_encoder, loaded.logit_scale) == ('toy', 20.0)
-    assert loaded.min_score == 0.25
+    assert (loaded.min_score, loaded.names) == (0.25, ('a', 'b'))
     assert loaded.backbone == '0123456789abcdef'
     assert read_weights_file(path).origin == {'settings': {'run.seed': 3}}
 

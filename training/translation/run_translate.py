@@ -64,6 +64,7 @@ def run_translate(config: TranslateConfig) -> TranslationResult:
         text_encoder=encoder.name,
         logit_scale=lesson.objective.logit_scale,
         backbone=digest,
+        names=classes.names,
     )
     found = judge(translator, source, validation, texts, c.run.seed)
     calibration = _calibrate(found, translator.logit_scale)
