@@ -1,0 +1,1 @@
+"""From seeds to the model that comes with the package."""
