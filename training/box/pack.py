@@ -22,7 +22,7 @@ def pack(config: BoxConfig) -> str:
     Raises:
         ConcertoError: A file cannot be read or written.
     """
-    origin = {'made_by': made_by(config), 'metrics': metrics(config)}
+    origin = {'metrics': metrics(config), 'made_by': made_by(config)}
     parts = {
         NAME: config.backbone,
         HEAD: config.folder / 'head' / 'head.safetensors',
