@@ -13,7 +13,7 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build, read_plain_yaml
 from concerto_ros.errors import ConfigError, SourceError
 from concerto_ros.labeler import Labeler
-from concerto_ros.model import load_checkpoint, weights_digest
+from concerto_ros.model import load_checkpoint, save_checkpoint, weights_digest
 from concerto_ros.semantics import Translator
 from concerto_ros.torchvision_beside_cpu import declare_operators
 from concerto_ros.weights_file import read_weights_file
@@ -94,6 +94,16 @@ def test_the_node_takes_what_was_trained_from_labels(translate, tiny_weights, tm
     values = {**result.node, 'map.voxel_size': 0.05, 'semantics.vocabulary': 'plaster, roof'}
     labeler = Labeler(build(ConcertoConfig, values).semantics, torch.device('cpu'))
     assert labeler.language_labels.names == ('unknown', 'plaster', 'roof')
+
+
+def test_voxels_of_another_size_than_in_training_are_warned_of(
+    translate, tiny_weights, tmp_path, caplog
+):
+    backbone, _ = load_checkpoint(tiny_weights()['semantics.checkpoint'])
+    path = tmp_path / 'backbone.pth'
+    save_checkpoint(backbone, path, {'settings': {'data.voxel_size': 0.1}})
+    translate(source__checkpoint=str(path), translator__num_steps=1)
+    assert 'is 0.05 m, but source.checkpoint was trained on voxels of 0.1 m' in caplog.text
 
 
 def test_the_command_prints_the_table_and_writes_it(settings, tmp_path, capsys):

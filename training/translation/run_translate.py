@@ -8,7 +8,12 @@ import torch
 from concerto_ros.model import weights_digest
 from concerto_ros.semantics import TextEncoder, Translator, load_text_encoder
 from training.distributed import choose_device
-from training.evaluation.backbone_features import RANDOM, BackboneFeatures, load_backbone
+from training.evaluation.backbone_features import (
+    RANDOM,
+    BackboneFeatures,
+    fits_voxels,
+    load_backbone,
+)
 from training.evaluation.class_lists import class_list
 from training.evaluation.features import FeatureSource
 from training.evaluation.probe_scenes import ProbeScenes
@@ -49,6 +54,8 @@ def run_translate(config: TranslateConfig) -> TranslationResult:
     encoder = load_text_encoder(c.text.encoder)
     texts = embed_texts(encoder, class_texts)
     backbone = load_backbone(c.source.checkpoint, c.source.size, c.run.seed)
+    if c.source.checkpoint != RANDOM:
+        fits_voxels(c.source.checkpoint, c.data.voxel_size)
     digest = weights_digest(backbone)
     source = BackboneFeatures(
         backbone, c.source.checkpoint, c.data.voxel_size, device, c.run.precision
