@@ -22,7 +22,7 @@ from concerto_ros.visualization.ply import read_ply
 
 ROOM_LOW, ROOM_HIGH = np.array([-1.5, -1.2, 0.0]), np.array([1.5, 1.2, 2.0])
 CAMERA = PinholeCamera(width=80, height=60, fx=60.0, fy=60.0, cx=39.5, cy=29.5)
-COARSE = ('map.voxel_size=0.05', 'depth.stride=1')
+COARSE = ('map.voxel_size=0.05', 'depth.stride=1', 'semantics.checkpoint=')  # and no weights
 
 
 def room_frame(index, depth=None):
@@ -72,7 +72,7 @@ def map_to(tmp_path):
 
     def run(source, *options, name='out'):
         folder = tmp_path / name
-        return main(['map', str(source), '-o', str(folder), *options, *COARSE]), folder
+        return main(['map', str(source), '-o', str(folder), *COARSE, *options]), folder
 
     return run
 
@@ -99,7 +99,9 @@ def test_a_bag_becomes_a_map_a_picture_and_a_summary(bag, map_to, capsys):
     code, folder = map_to(bag)
     assert code == 0
     cloud, summary = read_ply(folder / 'map.ply'), summary_of(folder)
-    assert sorted(f.name for f in folder.iterdir()) == ['map.ply', 'map.png', 'summary.json']
+    assert sorted(f.name for f in folder.iterdir()) == [
+        'map.ply', 'map.png', 'map.safetensors', 'summary.json'
+    ]  # fmt: skip
     assert distance_to_room(cloud.coord).max() < 0.01
     assert (cloud.color == (200, 100, 50)).all()
     assert (cloud.label == 0).all()

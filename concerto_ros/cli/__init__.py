@@ -1,4 +1,4 @@
-"""The command line: maps recordings without ROS, downloads and inspects weights."""
+"""The command line: maps and searches recordings without ROS, and keeps weights."""
 
 import argparse
 import logging
@@ -9,6 +9,7 @@ from concerto_ros import __version__
 from concerto_ros.cli.download_command import add_download_command
 from concerto_ros.cli.inspect_command import add_inspect_command
 from concerto_ros.cli.map_command import add_map_command
+from concerto_ros.cli.search_command import add_search_command
 from concerto_ros.errors import ConcertoError
 
 _OK, _FAILED, _INTERRUPTED = 0, 2, 130
@@ -37,14 +38,14 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(
         required=True, dest='command', metavar='COMMAND', title='commands'
     )
-    adders = {'map': add_map_command, 'download': add_download_command,
-              'inspect': add_inspect_command}  # fmt: skip
+    adders = {'map': add_map_command, 'search': add_search_command,
+              'download': add_download_command, 'inspect': add_inspect_command}  # fmt: skip
     parsers = {name: add(commands) for name, add in adders.items()}
     # A list of positionals ends at the first option for argparse; what follows it is left over.
     args, rest = parser.parse_known_args(argv)
-    unknown = [text for text in rest if text.startswith('-') or 'settings' not in args]
+    unknown = [text for text in rest if text.startswith('-') or 'more' not in args]
     if unknown:
         parsers[args.command].error(f'unknown option {" ".join(unknown)}')
     if rest:
-        args.settings += rest
+        getattr(args, args.more).extend(rest)
     return args

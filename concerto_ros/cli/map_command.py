@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from concerto_ros.cli.map_run import MapRun, map_all
 from concerto_ros.cli.map_summary import print_summary, summarise
 from concerto_ros.config.schema import ConcertoConfig
@@ -30,11 +32,14 @@ def add_map_command(commands: Any) -> argparse.ArgumentParser:
         'map',
         help='map a recording',
         allow_abbrev=False,
-        description='Map a recording and write DIR/map.ply, DIR/map.png and DIR/summary.json.',
+        description='Map a recording and write DIR/map.ply, DIR/map.png, DIR/map.safetensors (for '
+        'concerto search) and DIR/summary.json.',
         epilog='Parameters and their defaults: python -m concerto_ros.config. '
         'Example: concerto map kitchen.mcap -o out/kitchen map.voxel_size=0.03',
     )
-    parser.set_defaults(run=_run_map, interrupted='what was mapped is not written')
+    parser.set_defaults(
+        run=_run_map, interrupted='what was mapped is not written', more='settings'
+    )
     parser.add_argument(
         'source',
         metavar='SOURCE',
@@ -145,6 +150,7 @@ def _write(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline', ru
             pipeline.labels,
             voxel_size=pipeline.config.map.voxel_size,
         )
+        _save_map(folder, source, pipeline)
     if 0 < run.num_labelled < len(cloud):
         run.notices.append(
             f'only the {run.num_labelled:,} of {len(cloud):,} points nearest to the last camera '
@@ -154,3 +160,11 @@ def _write(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline', ru
     with replacing(folder / 'summary.json', '.json') as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
     print_summary(summary, folder)
+
+
+def _save_map(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline') -> None:
+    from concerto_ros.storage import FILE_NAME
+
+    is_moved = not np.array_equal(source.T_map_fusion, np.eye(4))
+    frame_id = pipeline.config.frames.map if is_moved else source.frame_id
+    pipeline.saved_map(frame_id, source.T_map_fusion).save(folder / FILE_NAME)

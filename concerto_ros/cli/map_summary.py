@@ -90,7 +90,7 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
     print(f'seconds  {stages}')
     for notice in summary['notices']:
         print(f'note     {notice}')
-    names = ('map.ply', 'map.png', 'summary.json')
+    names = ('map.ply', 'map.png', 'map.safetensors', 'summary.json')
     print(f'written  {", ".join(str(folder / name) for name in names)}')
 
 

@@ -49,6 +49,11 @@ class MapSearch:
             saved.search_config, ObjectRegistry(), self._translator.min_score
         )
 
+    @property
+    def min_score(self) -> float:
+        """Least score of a point of an object where a query names none."""
+        return self._search.min_score
+
     def search(
         self,
         text: str,

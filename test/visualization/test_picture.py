@@ -4,7 +4,7 @@ from PIL import Image
 
 from concerto_ros.errors import MapFileError
 from concerto_ros.structures import Box, Labels, MapCloud, ObjectHit
-from concerto_ros.visualization import picture
+from concerto_ros.visualization.boxes import box_corners
 from concerto_ros.visualization.picture import map_picture
 
 LABELS = Labels(
@@ -42,21 +42,6 @@ def hit(number, size=0.2):
         id=f'cup_{number}', label='a very long name of a cup that does not fit', score=0.9,
         center=box.center, box=box, num_points=5, num_views=1, first_seen_ns=0, last_seen_ns=1,
     )  # fmt: skip
-
-
-@pytest.fixture
-def texts(monkeypatch):
-    """Collect what is written into pictures, drawn without enlargement to save time."""
-    monkeypatch.setattr(picture, '_SCALE', 1)
-    written = []
-    original = picture._Canvas.text
-
-    def text(self, at, text, **style):
-        written.append(text)
-        return original(self, at, text, **style)
-
-    monkeypatch.setattr(picture._Canvas, 'text', text)
-    return written
 
 
 def pixels(path):
@@ -139,7 +124,7 @@ def test_other_extension_and_missing_folder_are_refused(tmp_path):
 
 def test_corners_of_a_turned_box():
     box = Box(center=np.array([1.0, 0, 0]), size=np.array([2.0, 1, 4]), yaw=np.pi / 2)
-    corners = picture._corners(box)
+    corners = box_corners(box)
     np.testing.assert_allclose(corners.min(axis=0), (0.5, -1, -2), atol=1e-12)
     np.testing.assert_allclose(corners.max(axis=0), (1.5, 1, 2), atol=1e-12)
     np.testing.assert_allclose(corners[0], (1.5, -1, -2), atol=1e-12)

@@ -1,0 +1,118 @@
+"""`concerto search`: its options, and what they ask of the rest."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from concerto_ros.cli.search_summary import print_answer
+from concerto_ros.errors import ConfigError
+from concerto_ros.structures import SearchResult
+from concerto_ros.visualization.heat_map import HeatScene, heat_picture
+
+Corners = tuple[NDArray[np.float64], NDArray[np.float64]]
+Answer = tuple[str, SearchResult, NDArray[np.float32]]  # text, answer, probability of each point
+
+
+def add_search_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser to those of all commands, and return it."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        'search',
+        help='search a map by text',
+        allow_abbrev=False,
+        description='Find what texts describe in a map that "concerto map" wrote: prints a table '
+        'for each text, and draws a picture of how probable it is where.',
+        epilog='Example: concerto search out/kitchen "coffee mug" "something to sit on"',
+    )
+    parser.set_defaults(run=_run_search, interrupted='the map is as it was', more='texts')
+    parser.add_argument(
+        'map', metavar='MAP', type=Path, help='folder of "concerto map", or its map.safetensors'
+    )
+    parser.add_argument('texts', metavar='TEXT', nargs='+', help='what to look for')
+    parser.add_argument(
+        '-o',
+        '--output',
+        metavar='FILE.png',
+        type=Path,
+        help='the picture; of several texts FILE_1.png, FILE_2.png, ...; else search.png beside '
+        'the map',
+    )
+    parser.add_argument(
+        '--max-results', metavar='N', type=int, default=0, help='at most; 0: as the map was made'
+    )
+    parser.add_argument(
+        '--min-score',
+        metavar='P',
+        type=float,
+        default=0.0,
+        help='only what is as probable, 0..1; 0: as the map was made',
+    )
+    parser.add_argument(
+        '--region',
+        metavar='X,Y,Z,X,Y,Z',
+        default='',
+        help='lower and upper corner of where to look, in metres; write --region=-1,0,0,1,2,2 '
+        'where it begins with a minus',
+    )
+    parser.add_argument(
+        '--translator', metavar='FILE', default='', help='another than the map was made with'
+    )
+    parser.add_argument(
+        '--text-encoder',
+        metavar='NAME',
+        default='',
+        help='another than the map was made with, as for semantics.text_encoder',
+    )
+    return parser
+
+
+def _run_search(args: argparse.Namespace) -> None:
+    region = _region(args.region)
+    # Read when torch is loaded: its threads must not spin for cores that others keep busy.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+    from concerto_ros.search.object_search import check_query  # torch takes seconds to import
+    from concerto_ros.storage import MapSearch, SavedMap
+
+    texts = [check_query(text) for text in args.texts]
+    saved = SavedMap.load(args.map)
+    search = MapSearch(saved, args.translator, args.text_encoder)
+    limits = {'max_results': args.max_results, 'min_score': args.min_score}
+    answers = [(text, *search.search(text, region=region, **limits)) for text in texts]
+    for text, result, _ in answers:
+        print_answer(text, result, has_region=region is not None)
+    scene = HeatScene(
+        coord=saved.points.coord,
+        color=saved.color,
+        normal=saved.normal.astype(np.float32),
+        voxel_size=saved.points.voxel_size,
+        min_score=args.min_score or search.min_score,
+        region=region,
+    )
+    _draw(args, scene, answers)
+
+
+def _region(text: str) -> Corners | None:
+    if not text:
+        return None
+    try:
+        numbers = np.array([float(part) for part in text.split(',')])
+        low, high = numbers.reshape(2, 3)
+    except ValueError as err:
+        raise ConfigError(
+            f'--region must be six numbers, the lower and the upper corner in metres, such as '
+            f'0,0,0,2.5,2,1, got {text!r}'
+        ) from err
+    return low, high
+
+
+def _draw(args: argparse.Namespace, scene: HeatScene, answers: Sequence[Answer]) -> None:
+    folder = args.map if args.map.is_dir() else args.map.parent
+    path = args.output or folder / 'search.png'
+    for number, (text, result, probability) in enumerate(answers, start=1):
+        file = path if len(answers) == 1 else path.with_stem(f'{path.stem}_{number}')
+        heat_picture(file, scene, probability, text, result)
+        print(f'written  {file}')
