@@ -6,6 +6,7 @@ from sensor_msgs.msg import PointField
 from sensor_msgs_py.point_cloud2 import create_cloud, read_points
 from visualization_msgs.msg import Marker
 
+from concerto_msgs.action import SearchObjects
 from concerto_msgs.msg import Region
 from concerto_msgs.srv import FindObjects
 from concerto_ros.ros.conversions import make_header
@@ -170,7 +171,11 @@ def test_nothing_found_removes_the_markers_shown_before():
 
 def test_an_answer_tells_everything_about_an_object():
     result = SearchResult(
-        verdict='found', objects=(hit(),), observed_share=0.5, text_encoder='open_clip:A/b'
+        verdict='found',
+        objects=(hit(),),
+        observed_share=0.5,
+        calibrated=True,
+        text_encoder='open_clip:A/b',
     )
     response = FindObjects.Response()
     request = FindObjects.Request(text=' blue chair ')
@@ -179,7 +184,7 @@ def test_an_answer_tells_everything_about_an_object():
     assert response.message == '1 found for "blue chair"; best is chair_3f2a with score 0.75'
     assert response.verdict == FindObjects.Response.FOUND
     assert response.observed_share == 0.5
-    assert not response.calibrated
+    assert response.calibrated
     assert response.text_encoder == 'open_clip:A/b'
     found = response.objects[0]
     assert (found.id, found.label, found.score) == ('chair_3f2a', 'chair', 0.75)
@@ -207,7 +212,20 @@ def test_an_empty_answer_tells_why(verdict, region, number, message):
     request = FindObjects.Request(text='chair', region=region)
     fill_response(response, make_header('map', 0), request, result)
     assert response.success
+    assert not response.calibrated
     assert response.verdict == number
     assert not response.objects
     assert pytest.approx(0.75) == response.observed_share
     assert re.search(message, response.message)
+
+
+def test_an_answer_that_is_none_tells_what_comes_near():
+    result = SearchResult(verdict='absent', objects=(hit(),), observed_share=1.0)
+    answer = SearchObjects.Result()
+    goal = SearchObjects.Goal(text='the\x1b_sofa', min_score=0.9)
+    fill_response(answer, make_header('map', 0), goal, result)
+    assert answer.verdict == SearchObjects.Result.ABSENT
+    assert [found.id for found in answer.objects] == ['chair_3f2a']
+    assert answer.message == (
+        'nothing in the map fits "sofa" well enough; best is chair_3f2a with score 0.75'
+    )
