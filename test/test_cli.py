@@ -18,6 +18,7 @@ from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import from_quaternion, level
 from concerto_ros.io.bag_writer import T_LINK_OPTICAL, write_bag
 from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.storage import SavedMap
 from concerto_ros.visualization.ply import read_ply
 
 ROOM_LOW, ROOM_HIGH = np.array([-1.5, -1.2, 0.0]), np.array([1.5, 1.2, 2.0])
@@ -127,6 +128,7 @@ def test_the_map_is_in_the_map_frame_though_it_is_fused_in_odom(tmp_path, map_to
     write_bag(tmp_path / 'b', [room_frame(i) for i in range(3)], T_map_odom=T_map_odom)
     _, folder = map_to(tmp_path / 'b')
     assert summary_of(folder)['source']['frame_id'] == 'odom'
+    assert SavedMap.load(folder).frame_id == 'map'
     assert distance_to_room(read_ply(folder / 'map.ply').coord).max() < 0.01
 
 

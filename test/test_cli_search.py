@@ -105,7 +105,7 @@ def test_a_region_outside_of_the_map_is_unobserved(search):
 def test_what_is_nowhere_is_absent(search):
     code, out, _ = search('lamp', '--min-score', '1')
     assert code == 0
-    assert '"lamp"  ABSENT  100% of the map observed\n  The map has been observed, and' in out
+    assert '"lamp"  ABSENT  100% of the map observed\n  Nothing that has been' in out
 
 
 @pytest.mark.parametrize(
@@ -164,3 +164,12 @@ def test_a_text_is_asked_for(room, capsys):
     with pytest.raises(SystemExit, match='2'):
         main(['search', str(room), 'lamp', '--fast'])
     assert 'unknown option --fast' in capsys.readouterr().err
+
+
+def test_inspect_tells_what_a_map_holds(room, weights, capsys):
+    assert main(['inspect', str(room / 'map.safetensors')]) == 0
+    out, points = capsys.readouterr().out, SavedMap.load(room).points
+    assert f'kind        map of {len(points):,} points in frame map' in out
+    assert 'labels      unknown, wall, chair, lamp' in out
+    assert f'features    of {len(points):,} points, by the backbone of weights ' in out
+    assert weights['semantics.translator'] in out.replace('\n' + ' ' * 12, '')

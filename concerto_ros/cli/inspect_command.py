@@ -25,8 +25,8 @@ def add_inspect_command(commands: Any) -> argparse.ArgumentParser:
         'inspect',
         help='print what is in a file of weights',
         allow_abbrev=False,
-        description='Print kind, configuration, sizes and SHA-256 of a backbone, a class head or '
-        'a translator.',
+        description='Print kind, configuration, sizes and SHA-256 of a backbone, a class head, '
+        'a translator or a map.',
     )
     parser.set_defaults(run=_run_inspect, interrupted='nothing was changed')
     parser.add_argument(
@@ -46,6 +46,7 @@ def _run_inspect(args: argparse.Namespace) -> None:
 def _lines(name_or_path: str) -> Iterator[tuple[str, str]]:
     """Yield name and value of all there is to say, and fail where that ends."""
     from concerto_ros.model.checkpoint_config import STEM  # torch takes seconds to import
+    from concerto_ros.storage import FORMAT as MAP_FORMAT
     from concerto_ros.weights_file import read_weights
 
     path = find_weights(name_or_path)
@@ -64,6 +65,8 @@ def _lines(name_or_path: str) -> Iterator[tuple[str, str]]:
         yield from _backbone(path, tensors)
     elif any(name.startswith('seg_head.') for name in tensors):
         yield from _head(path)
+    elif config.get('format') == MAP_FORMAT:
+        yield from _map(path)
     elif 'text_encoder' in config:
         yield from _translator(path)
     else:
@@ -109,6 +112,23 @@ def _translator(path: Path) -> Iterator[tuple[str, str]]:
     width, channels = translator.weight.shape
     yield 'kind', f'translator of features of {channels} channels into texts of {width} numbers'
     yield 'encoder', translator.text_encoder
+
+
+def _map(path: Path) -> Iterator[tuple[str, str]]:
+    from concerto_ros.storage import SavedMap
+
+    saved = SavedMap.load(path)
+    yield 'kind', f'map of {len(saved.points):,} points in frame {saved.frame_id}'
+    yield 'labels', _list(saved.points.names)
+    if saved.features is None:
+        yield 'features', 'none, so it cannot be searched by text'
+    else:
+        num_known = int((saved.features.cell >= 0).sum())
+        yield (
+            'features',
+            f'of {num_known:,} points, by the backbone of weights {saved.features.backbone}',
+        )
+        yield 'translator', str(saved.settings.get('semantics.translator', 'not named'))
 
 
 def _config(config: dict[str, Any]) -> str:

@@ -27,7 +27,7 @@ def print_answer(text: str, result: SearchResult, *, has_region: bool) -> None:
 
 def _sentence(result: SearchResult, where: str) -> str:
     if result.verdict == 'absent':
-        return f'The {where} has been observed, and nothing in it fits well enough.'
+        return f'Nothing that has been observed of the {where} fits well enough.'
     return (
         f'Nothing fits so far, but too little of the {where} has been observed to call it absent.'
     )

@@ -6,6 +6,6 @@ result, probability = search.search('blue chair')
 """
 
 from concerto_ros.storage.map_search import MapSearch
-from concerto_ros.storage.saved_map import FILE_NAME, MapFeatures, SavedMap
+from concerto_ros.storage.saved_map import FILE_NAME, FORMAT, MapFeatures, SavedMap
 
-__all__ = ['FILE_NAME', 'MapFeatures', 'MapSearch', 'SavedMap']
+__all__ = ['FILE_NAME', 'FORMAT', 'MapFeatures', 'MapSearch', 'SavedMap']

@@ -21,7 +21,7 @@ from concerto_ros.search.object_search import SearchPoints
 from concerto_ros.weights_file import Weights, read_weights_file, write_weights
 
 FILE_NAME = 'map.safetensors'  # in a folder of `concerto map`
-_FORMAT, _VERSION = 'concerto map', 1
+FORMAT, _VERSION = 'concerto map', 1
 _MAX_GRID = 2**20  # no voxel coordinate of a map is farther from 0
 
 _Kind = tuple[Any, tuple[int, ...]]  # type of a number, shape of a row
@@ -94,7 +94,7 @@ class SavedMap:
         """
         _check_name(Path(path))
         header: dict[str, Any] = {
-            'format': _FORMAT,
+            'format': FORMAT,
             'version': _VERSION,
             'frame_id': self.frame_id,
             'voxel_size': self.points.voxel_size,
@@ -169,7 +169,7 @@ def _check_name(path: Path) -> None:
 
 
 def _check_format(path: Path, header: Mapping[str, Any]) -> None:
-    if header.get('format') != _FORMAT:
+    if header.get('format') != FORMAT:
         raise MapFileError(f'{path} holds no map; expected one that "concerto map" wrote')
     version = header.get('version')
     if isinstance(version, int) and version > _VERSION:
