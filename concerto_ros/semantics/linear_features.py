@@ -1,6 +1,6 @@
 """LinearFeatures: the only thing this folder asks of the features of points."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -18,5 +18,18 @@ class LinearFeatures(Protocol):
 
         Raises:
             CheckpointError: C is not the number of channels of the features.
+        """
+        ...
+
+
+@runtime_checkable
+class MeasuredFeatures(LinearFeatures, Protocol):
+    """Features that know a shorter way to the lengths of what a linear map makes of them."""
+
+    def lengths(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return (N,) float32 lengths of the rows of `linear(weight, bias)`.
+
+        Raises:
+            CheckpointError: As for `linear`.
         """
         ...

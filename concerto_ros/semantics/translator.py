@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from concerto_ros.errors import CheckpointError
-from concerto_ros.semantics.linear_features import LinearFeatures
+from concerto_ros.semantics.linear_features import LinearFeatures, MeasuredFeatures
 from concerto_ros.semantics.prompts import embed_names
 from concerto_ros.semantics.text_encoder import TextEncoder
 from concerto_ros.weights_file import read_weights, write_weights
@@ -149,6 +149,8 @@ class Translator:
 
         They depend on no text: compute them once per features and hand them to `scores`.
         """
+        if isinstance(features, MeasuredFeatures):
+            return features.lengths(self.weight, self.bias)
         squares = (
             features.linear(self.weight[part], self.bias[part]).float().square().sum(1)
             for part in query_parts(len(self.bias), features.num_points)
@@ -172,16 +174,32 @@ class Translator:
         Raises:
             CheckpointError: The features or the texts have another width.
         """
+        weight, bias = self.pulled_back(text_embedding)
+        if norms is None:
+            norms = self.norms(features)
+        dots = features.linear(weight, bias).float()
+        return (dots / norms.to(dots).clamp(min=_SHORTEST)[:, None]).clamp_(-1, 1)
+
+    def pulled_back(self, text_embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the linear map from features to the products of their translation and texts.
+
+        Args:
+            text_embedding: (Q, D) float, of any length but zero; taken as unit vectors.
+
+        Returns:
+            weight: (Q, C) float32.
+            bias: (Q,) float32.
+
+        Raises:
+            CheckpointError: The texts have another width.
+        """
         if text_embedding.ndim != 2 or text_embedding.shape[1] != len(self.bias):
             raise CheckpointError(
                 f'text_embedding must be (Q, {len(self.bias)}) for this translator, '
                 f'got {tuple(text_embedding.shape)}'
             )
-        if norms is None:
-            norms = self.norms(features)
         text = functional.normalize(text_embedding.to(self.weight), dim=1)
-        dots = features.linear(text @ self.weight, text @ self.bias).float()
-        return (dots / norms.to(dots).clamp(min=_SHORTEST)[:, None]).clamp_(-1, 1)
+        return text @ self.weight, text @ self.bias
 
 
 def query_parts(num_queries: int, num_points: int) -> Iterator[slice]:

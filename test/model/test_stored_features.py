@@ -3,6 +3,7 @@ import torch
 
 from concerto_ros.errors import CheckpointError
 from concerto_ros.model import StoredFeatures, stored_features
+from concerto_ros.model.stored_features import StoredLevel
 from concerto_ros.semantics import QueryScores, Rivals, Translator
 
 
@@ -52,6 +53,40 @@ def test_numbers_beyond_float16_are_scaled(tiny_model, random_points):
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize('largest', [1.0, 1e7])
+def test_lengths_are_those_of_the_rows_of_the_map(tiny_model, random_points, monkeypatch, largest):
+    pyramid = pyramid_of(tiny_model, random_points)
+    pyramid.levels[0].feat.mul_(largest)
+    pyramid.levels[2].feat.mul_(largest)
+    stored = StoredFeatures(pyramid)
+    weight, bias = torch.randn(32, pyramid.num_channels), torch.randn(32)
+    expected = stored.linear(weight, bias).norm(dim=1)
+    torch.testing.assert_close(stored.lengths(weight, bias), expected, rtol=1e-4, atol=0)
+    monkeypatch.setattr(stored_features, '_MAX_NUMBERS', 64)  # a few rows at a time
+    torch.testing.assert_close(stored.lengths(weight, bias), expected, rtol=1e-4, atol=0)
+    alone = StoredFeatures.of_levels(stored.levels[:1])
+    weight = weight[:, : alone.levels[0].feat.shape[1]]
+    expected = alone.linear(weight, bias).norm(dim=1)
+    torch.testing.assert_close(alone.lengths(weight, bias), expected, rtol=1e-4, atol=0)
+
+
+@torch.inference_mode()
+def test_a_translator_takes_the_short_way_to_norms(tiny_model, random_points, monkeypatch):
+    stored = StoredFeatures(pyramid_of(tiny_model, random_points))
+    channels = sum(level.feat.shape[1] for level in stored.levels)
+    widest = max(level.feat.shape[1] for level in stored.levels)
+    weight, bias = torch.randn(4 * widest, channels), torch.randn(4 * widest)
+    expected = stored.linear(weight, bias).norm(dim=1)
+    product, rows = StoredLevel.product, []
+    monkeypatch.setattr(
+        StoredLevel, 'product', lambda level, part: rows.append(len(part)) or product(level, part)
+    )
+    found = Translator(weight=weight, bias=bias, text_encoder='toy').norms(stored)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+    assert max(rows) <= widest  # no vector of the text space
+
+
+@torch.inference_mode()
 def test_it_takes_two_bytes_a_number_and_four_a_link(tiny_model, random_points):
     pyramid = pyramid_of(tiny_model, random_points)
     numbers = sum(level.feat.numel() for level in pyramid.levels)
@@ -63,3 +98,5 @@ def test_maps_of_another_width_are_refused(tiny_model, random_points):
     stored = StoredFeatures(pyramid_of(tiny_model, random_points))
     with pytest.raises(CheckpointError, match='expected a linear map from'):
         stored.linear(torch.zeros(1, 3), torch.zeros(1))
+    with pytest.raises(CheckpointError, match='expected a linear map from'):
+        stored.lengths(torch.zeros(1, 3), torch.zeros(1))
