@@ -55,12 +55,14 @@ def direct_input(pipeline):
     coord = torch.from_numpy(cloud.coord)
     grid = torch.floor(coord.double() / 0.02 + 1e-9).long()
     low, high = coord.amin(0), coord.amax(0)
-    floor = coord[:, 2].sort().values[int(0.01 * (len(coord) - 1))]
+    rank = int(0.01 * (len(coord) - 1))
+    floor = coord[:, 2].sort().values[rank]
+    start = torch.tensor([0, 0, int(grid[:, 2].sort().values[rank]) - 1])
     centered = coord - torch.stack([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, floor])
     color = torch.from_numpy(cloud.color) / 255
     return PointBatch(
         coord=centered,
-        grid_coord=grid - grid.amin(0) // 16 * 16,
+        grid_coord=grid - start - (grid.amin(0) - start) // 16 * 16,
         feat=torch.cat([centered, color, torch.from_numpy(cloud.normal)], dim=1),
         offset=torch.tensor([len(coord)]),
     )

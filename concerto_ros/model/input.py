@@ -109,8 +109,10 @@ def prepare_map(
 ) -> PreparedCloud:
     """Turn voxels of a map into one cloud, on the map's own lattice.
 
-    The lattice keeps its origin modulo 16 cells, so that a voxel falls into the same coarse
-    cells in every window. The floor is where one cell in a hundred lies lower.
+    The lattice keeps its place modulo 16 cells in x and y, so that a voxel falls into the same
+    coarse cells in every window. In z it begins a cell below the floor, as in training, where it
+    begins at the lowest point: a floor that lies on the border of coarse cells is two half ones
+    to the network. The floor is where one cell in a hundred lies lower.
 
     Args:
         grid_coord: (N, 3) int64, voxel of each row, each once; N > 0.
@@ -125,14 +127,16 @@ def prepare_map(
     """
     inverse = torch.arange(len(coord), device=coord.device)
     grid = grid_coord if voxels_per_cell == 1 else grid_coord // voxels_per_cell
-    grid = grid - grid.amin(0) // _LATTICE * _LATTICE
+    start = torch.zeros_like(grid[0])
+    start[2] = _floor(grid[:, 2]) - 1
+    grid = grid - start - (grid.amin(0) - start) // _LATTICE * _LATTICE
     if voxels_per_cell > 1:
         grid, inverse = _unique_cells(grid)
         coord, color, normal = (
             segment_mean(t, inverse, len(grid)) for t in (coord, color, normal)
         )
     center = _center(coord, has_floor=False)
-    center[2] = coord[:, 2].kthvalue(1 + int(_FLOOR_SHARE * (len(coord) - 1))).values
+    center[2] = _floor(coord[:, 2])
     return PreparedCloud(points=_batch(grid, coord - center, color, normal), inverse=inverse)
 
 
@@ -198,6 +202,11 @@ def _center(coord: Tensor, has_floor: bool) -> Tensor:
     center = (low + high) / 2
     center[2] = low[2] if has_floor else 0
     return center
+
+
+def _floor(height: Tensor) -> Tensor:
+    """Return the () height below which few of (N,) lie."""
+    return height.kthvalue(1 + int(_FLOOR_SHARE * (len(height) - 1))).values
 
 
 def _batch(grid: Tensor, coord: Tensor, color: Tensor, normal: Tensor) -> PointBatch:

@@ -203,8 +203,17 @@ def test_the_lattice_of_a_map_keeps_its_place_modulo_16(origin, device):
     points = prepare_map(grid, *rest).points
     shift = grid - points.grid_coord
     assert len(torch.unique(shift, dim=0)) == 1
-    assert not (shift % 16).any()
-    assert (points.grid_coord.amin(0) < 16).all()
+    assert not (shift[:, :2] % 16).any()
+    assert ((points.grid_coord.amin(0) >= 0) & (points.grid_coord.amin(0) < 16)).all()
+
+
+@pytest.mark.parametrize('height', [0, 7, -9])
+def test_the_lattice_begins_a_cell_below_the_floor(height, device):
+    """Else a floor on the border of coarse cells would be two half ones to the network."""
+    grid, *rest = window((3, 5, height), device)  # one stray voxel lies 60 below
+    z = prepare_map(grid, *rest).points.grid_coord[:, 2]
+    floor = z[grid[:, 2] == grid[:, 2].sort().values[5]]
+    assert (floor % 16 == 1).all()
 
 
 @pytest.mark.parametrize('origin', [(0, 0, 0), (-1000, 37, 16), (5, -3, 1)])
@@ -216,7 +225,7 @@ def test_cells_are_means_of_the_voxels_in_them(origin, device):
     assert len(prepared.points) == len(torch.unique(cell, dim=0)) < len(grid)
     shift = cell - prepared.points.grid_coord[prepared.inverse]
     assert len(torch.unique(shift, dim=0)) == 1
-    assert not (shift % 16).any()
+    assert not (shift[:, :2] % 16).any()
     inside = prepared.inverse == prepared.inverse[0]
     first = prepared.points.feat[prepared.inverse[0]]
     torch.testing.assert_close(first[8], normal[inside, 2].mean())
