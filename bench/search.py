@@ -1,11 +1,15 @@
 """A query on a map against the fastest product of a stored 512-d float16 vector per voxel.
 
 Features have the widths of base on synthetic rooms, in the order of a map, and are drawn at random
-but for some cells that say what is asked for. Both sides read the same ones.
+but for some cells that say what is asked for. Both sides read the same ones. With one thread,
+times are those of the processor, so other programs hardly matter.
+
+`python -m bench.search --full` adds ten million voxels (several minutes, 16 GB of memory).
 """
 
+import argparse
+import os
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,13 +18,19 @@ from torch.nn import functional
 
 from bench.harness import paired
 from bench.indoor_cloud import indoor_points
+from bench.search_reference import fastest, in_float32
 from concerto_ros.config.schema import SearchConfig
+from concerto_ros.errors import BackendUnavailable
 from concerto_ros.model import BackboneConfig, FeaturePyramid, PyramidLevel, StoredFeatures
 from concerto_ros.search.object_search import ObjectSearch, SearchPoints
 from concerto_ros.search.registry import ObjectRegistry
-from concerto_ros.semantics import QueryScores, Rivals, Translator
+from concerto_ros.semantics import QueryScores, Rivals, Translator, load_text_encoder
 
 _SIZES = (100_000, 1_000_000)  # voxels
+_FULL = 10_000_000
+_SITE = 1_000_000  # more voxels are that many, side by side
+_BYTES = 1600  # needed per voxel while it is measured
+_ENCODER = 'sentence:all-MiniLM-L6-v2'
 _DIM = 512  # of the text space
 _NUM_QUERIES = 8
 _NUM_RIVALS = 26
@@ -28,65 +38,115 @@ _NUM_ROUNDS = 43
 _TOP = 100
 _VOXEL_SIZE = 0.02  # metres
 _ASKED_SHARE = 0.01  # of the coarsest cells
-
-Product = Callable[[Tensor, Tensor], Tensor]
+_MASK = 2**21 - 1  # of a coordinate in a key
 
 
 def main() -> None:
-    """Print the comparison for each size."""
+    """Print the comparison for each size, and what reading a text takes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--full', action='store_true', help='also ten million voxels')
+    sizes = (*_SIZES, _FULL) if parser.parse_args().full else _SIZES
     generator = torch.Generator().manual_seed(0)
-    for num_voxels in _SIZES:
-        _compare(num_voxels, generator)
+    for num_voxels in sizes:
+        free = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+        if free < num_voxels * _BYTES:
+            print(
+                f'search: {num_voxels:,} voxels need {num_voxels * _BYTES / 1e9:.0f} GB of free '
+                f'memory and {free / 1e9:.0f} GB are free, so they are left out'
+            )
+        else:
+            _compare(num_voxels, generator)
+    _read_text()
+
+
+def _clock() -> float:
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 @torch.inference_mode()
 def _compare(num_voxels: int, generator: torch.Generator) -> None:
-    grid = _in_map_order(indoor_points(num_voxels).grid_coord)
+    grid = _in_map_order(_grid(num_voxels))
     translator, texts = _translator(generator), _unit(_NUM_QUERIES + _NUM_RIVALS, generator)
     queries, rival_texts = texts[:_NUM_QUERIES], texts[_NUM_QUERIES:]
     names = tuple(f'rival {number}' for number in range(_NUM_RIVALS))
     rivals = Rivals(names=names, text_embedding=rival_texts)
     features = StoredFeatures(_pyramid(grid, translator, queries, generator))
-    vectors = _vectors(translator, features)
-    started = time.perf_counter()
+    started = _clock()
     scores = QueryScores(translator, features)
-    norms_ms = 1000 * (time.perf_counter() - started)
-    started = time.perf_counter()
+    norms_ms = 1000 * (_clock() - started)
+    started = _clock()
     scores.probability('query', queries[:1], rivals)
-    first_ms = 1000 * (time.perf_counter() - started)
-
-    name, product = _fastest(vectors, queries[0].half())
+    first_ms = 1000 * (_clock() - started)
+    vectors = _vectors(translator, features)
+    overlap = _overlap(translator, scores, features, vectors, queries)
+    num_vector_bytes = vectors.nbytes
+    name, reference = fastest(vectors, _clock)
+    del vectors
     times: list[float] = []
 
     def ours(i: int) -> None:
-        begun = time.perf_counter()
+        begun = _clock()
         scores.probability('query', queries[i % _NUM_QUERIES, None], rivals)
-        times.append(1000 * (time.perf_counter() - begun))
+        times.append(1000 * (_clock() - begun))
 
     result = paired(
-        lambda i: product(vectors, queries[i % _NUM_QUERIES].half()), ours, _NUM_ROUNDS
+        lambda i: reference(queries[i % _NUM_QUERIES]), ours, _NUM_ROUNDS, clock=_clock
     )
-    num_bytes = features.num_bytes + scores.norms.nbytes + 4 * num_voxels  # 4: of the rivals
+    num_bytes = features.num_bytes + scores.num_bytes
     print(
-        f'search: {result.speedup:.2f} x as fast as {name} of {num_voxels:,} float16 vectors of '
-        f'{_DIM} ({result}), with {vectors.nbytes / num_bytes:.1f} x fewer bytes '
-        f'({num_bytes / num_voxels:.0f} against {vectors.nbytes / num_voxels:.0f} per voxel)'
+        f'search: {result.speedup:.2f} x as fast as {name} of {num_voxels:,} float16 '
+        f'vectors of {_DIM} ({result}), with {num_vector_bytes / num_bytes:.1f} x fewer bytes '
+        f'({num_bytes / num_voxels:.0f} against {num_vector_bytes / num_voxels:.0f} per voxel)'
     )
-    p50, p95 = np.percentile(times[3:], [50, 95])
+    print(f'  scores {_percentiles(times[3:])}')
+    print(f'  {_objects(grid, scores, queries, rivals)}')
+    print(f'  top {_TOP}: {overlap:.1%} the same')
     print(
-        f'  scores p50 {p50:.1f} ms, p95 {p95:.1f} ms; once per run of the network: norms '
-        f'{norms_ms:.0f} ms, first query {first_ms:.0f} ms'
+        f'  once per run of the network: norms {norms_ms:.0f} ms, first query {first_ms:.0f} ms',
+        flush=True,
     )
-    print(f'  objects {_objects_ms(grid, scores, queries, rivals)}')
-    print(f'  top {_TOP}: {_overlap(translator, scores, features, vectors, queries):.1%} the same')
+
+
+def _read_text() -> None:
+    try:
+        started = _clock()
+        encoder = load_text_encoder(_ENCODER)
+        loaded = _clock()
+        encoder.encode(['blue chair'])
+        first = _clock()
+        encoder.encode(['green sofa'])
+        second = _clock()
+    except BackendUnavailable as err:
+        print(f'  no text was read: {err}')
+        return
+    print(
+        f'  a text, by {_ENCODER}: first {1000 * (first - loaded):.0f} ms, another '
+        f'{1000 * (second - first):.0f} ms; loading it once {1000 * (loaded - started):.0f} ms'
+    )
+
+
+def _percentiles(times: list[float]) -> str:
+    p50, p95 = np.percentile(times, [50, 95])
+    return f'p50 {p50:.1f} ms, p95 {p95:.1f} ms'
+
+
+def _grid(num_voxels: int) -> Tensor:
+    """Return (N, 3) voxels of rooms; from `_SITE` on, the same rooms again and again."""
+    site = indoor_points(min(num_voxels, _SITE)).grid_coord
+    step = (int(site[:, 0].max()) // 16 + 2) * 16  # cells of all levels stay cells
+    copies = range(-(-num_voxels // _SITE))
+    return torch.cat([site + torch.tensor([number * step, 0, 0]) for number in copies])
 
 
 def _in_map_order(grid: Tensor) -> Tensor:
     """Return voxels group by group and block by block, as rows of a map are."""
     for shift in (0, 3, 4):
-        key = ((grid[:, 0] >> shift) << 42) | ((grid[:, 1] >> shift) << 21) | (grid[:, 2] >> shift)
-        grid = grid[key.argsort(stable=True)]
+        grid = grid[_key(grid >> shift).argsort(stable=True)]
     return grid
+
+
+def _key(grid: Tensor) -> Tensor:
+    return (grid[:, 0] << 42) | (grid[:, 1] << 21) | grid[:, 2]
 
 
 def _translator(generator: torch.Generator) -> Translator:
@@ -109,7 +169,8 @@ def _pyramid(
     inverse = torch.arange(len(grid))
     for channels in BackboneConfig().enc_channels:
         if levels:
-            grid, inverse = torch.unique(levels[-1].grid_coord // 2, dim=0, return_inverse=True)
+            key, inverse = torch.unique(_key(levels[-1].grid_coord // 2), return_inverse=True)
+            grid = torch.stack([key >> 42, (key >> 21) & _MASK, key & _MASK], dim=1)
         levels.append(
             PyramidLevel(
                 feat=torch.randn(len(grid), channels, generator=generator),
@@ -139,36 +200,8 @@ def _vectors(translator: Translator, features: StoredFeatures) -> Tensor:
     return vectors
 
 
-def _fastest(vectors: Tensor, query: Tensor) -> tuple[str, Product]:
-    """Return the fastest way of torch to multiply all vectors by one, and its name."""
-    seconds = {}
-    for name, product in _PRODUCTS.items():
-        for _ in range(3):  # the last counts
-            started = time.perf_counter()
-            product(vectors, query)
-            seconds[name] = time.perf_counter() - started
-    best = min(seconds, key=lambda name: seconds[name])
-    return best, _PRODUCTS[best]
-
-
-def _in_float32(vectors: Tensor, query: Tensor) -> Tensor:
-    """Multiply in parts that stay in the cache as float32."""
-    single, result = query.float(), torch.empty(len(vectors))
-    for part, out in zip(vectors.split(512), result.split(512), strict=True):
-        torch.mv(part.float(), single, out=out)
-    return result
-
-
-_PRODUCTS: dict[str, Product] = {
-    'torch.mv': torch.mv,
-    'torch.mm': lambda vectors, query: torch.mm(vectors, query[:, None]),
-    'a linear layer': lambda vectors, query: functional.linear(query[None], vectors),
-    'torch.mv in float32, part by part,': _in_float32,
-}
-
-
-def _objects_ms(grid: Tensor, scores: QueryScores, queries: Tensor, rivals: Rivals) -> str:
-    """Time what comes after the scores: clusters, objects, boxes and ids."""
+def _objects(grid: Tensor, scores: QueryScores, queries: Tensor, rivals: Rivals) -> str:
+    """Time whole queries, and of them what comes after the scores: clusters, objects, boxes."""
     voxels, zeros = grid.numpy(), np.zeros(len(grid), np.int64)
     points = SearchPoints(
         coord=((voxels + 0.5) * _VOXEL_SIZE).astype(np.float32),
@@ -181,17 +214,20 @@ def _objects_ms(grid: Tensor, scores: QueryScores, queries: Tensor, rivals: Riva
         voxel_size=_VOXEL_SIZE,
     )
     search = ObjectSearch(SearchConfig(), ObjectRegistry())
-    times, counts = [], []
-    for query in queries:
+    grouped, whole, counts = [], [], []
+    for query in queries.repeat(2, 1):
+        started = _clock()
         probability = scores.probability('query', query[None], rivals).numpy()
-        started = time.perf_counter()
+        middle = _clock()
         found = search.search(points, probability, 'query', max_results=_TOP)
-        times.append(1000 * (time.perf_counter() - started))
-        counts.append((len(found.objects), int((probability >= 0.5).sum())))
+        end = _clock()
+        grouped.append(1000 * (end - middle))
+        whole.append(1000 * (end - started))
+        counts.append((len(found.objects), int((probability >= search.min_score).sum())))
     objects, above = np.median(counts, axis=0)
     return (
-        f'p50 {np.median(times):.1f} ms, worst {max(times):.1f} ms, for {objects:.0f} objects of '
-        f'{above:,.0f} voxels above the threshold'
+        f'objects {_percentiles(grouped)}, for {objects:.0f} of them in {above:,.0f} voxels above '
+        f'the threshold; whole query {_percentiles(whole)}'
     )
 
 
@@ -206,7 +242,7 @@ def _overlap(
     ours = translator.scores(features, queries, scores.norms).topk(_TOP, dim=0).indices
     shares = []
     for column, query in zip(ours.T, queries, strict=True):
-        best = _in_float32(vectors, query).topk(_TOP).indices
+        best = in_float32(vectors, query).topk(_TOP).indices
         shares.append(torch.isin(best, column).float().mean())
     return float(torch.stack(shares).mean())
 

@@ -28,8 +28,7 @@ BACKGROUND = ('wall', 'floor', 'ceiling', 'object', 'surface', 'thing')
 # stool-chair 0.47, 0.34; desk-table 0.45, 0.21; bench-sofa 0.35, 0.16.
 SAME_MEANING = 0.5
 
-_LARGEST_NORM = 2.0**15  # as float16
-_LEAST_NORM = 2.0**-24  # likewise; what is shorter has no direction
+_SHORTEST = 1e-12  # length below which a translated feature has no direction
 
 _PREPOSITION = re.compile(
     r'\b(?:about|above|at|behind|below|beside|by|for|from|in|inside|near|next|of|on|over|that|to|'
@@ -93,10 +92,11 @@ class QueryScores:
 
     Norms are computed once, and what all rivals together weigh once per list of rivals; a query
     costs one product with each cell of the features, and one more per rival that means the same.
-    Norms are kept as float16, which moves a cosine by 1/2048 of itself at most.
 
     Attributes:
         features: Of N points.
+        norms: (N,) float32 lengths of the translated features. As float16 they would change one
+            or two of the best hundred points.
 
     Args:
         translator: From features to the space of texts.
@@ -106,21 +106,14 @@ class QueryScores:
     def __init__(self, translator: Translator, features: LinearFeatures) -> None:
         self._translator = translator
         self.features = features
-        norms = translator.norms(features)
-        self._unit = _unit_of(norms)
-        self._norms = (norms / self._unit).half().clamp_(min=_LEAST_NORM)
+        self.norms = translator.norms(features).clamp_(min=_SHORTEST)
         self._rivals: Rivals | None = None
-        self._log_rivals = norms[:0]
-
-    @property
-    def norms(self) -> Tensor:
-        """(N,) float32 lengths of the translated features, rounded to 1/2048 of themselves."""
-        return self._norms.float() * self._unit
+        self._log_rivals = self.norms[:0]
 
     @property
     def num_bytes(self) -> int:
         """Memory beside that of the features."""
-        return self._norms.nbytes + self._log_rivals.nbytes
+        return self.norms.nbytes + self._log_rivals.nbytes
 
     @torch.inference_mode()
     def probability(self, query: str, embedding: Tensor, rivals: Rivals) -> Tensor:
@@ -152,8 +145,8 @@ class QueryScores:
     def _log_sum(self, rivals: Rivals) -> Tensor:
         """Return (N,) logarithm of the sum of the exponentials of all rivals."""
         if rivals is not self._rivals:
-            total = torch.full_like(self._norms, float('-inf'), dtype=torch.float32)
-            for part in query_parts(len(rivals.names), len(self._norms)):
+            total = torch.full_like(self.norms, float('-inf'))
+            for part in query_parts(len(rivals.names), len(self.norms)):
                 logits = self._logits(rivals.text_embedding[part])
                 total = torch.logaddexp(total, logits.logsumexp(1))
             self._rivals, self._log_rivals = rivals, total
@@ -163,16 +156,8 @@ class QueryScores:
         """Return (N, Q) float32, the cosines with texts (Q, D) times the scale of the logits."""
         limit = self._translator.logit_scale
         weight, bias = self._translator.pulled_back(text_embedding)
-        factor = limit / self._unit
-        dots = self.features.linear(weight * factor, bias * factor).float()
-        return dots.div_(self._norms[:, None]).clamp_(-limit, limit)
-
-
-def _unit_of(norms: Tensor) -> float:
-    """Return the length in which norms (N,) are counted, so that float16 holds the largest."""
-    finite = norms[norms.isfinite()]
-    largest = float(finite.amax()) if len(finite) else 0.0
-    return largest / _LARGEST_NORM or 1.0
+        dots = self.features.linear(weight * limit, bias * limit).float()
+        return dots.div_(self.norms[:, None]).clamp_(-limit, limit)
 
 
 def _head_noun(text: str) -> str:
