@@ -23,7 +23,7 @@ from concerto_msgs.srv import FindObjects
 from concerto_ros.errors import ConcertoError
 from concerto_ros.ros.child_processes import ChildProcesses
 from concerto_ros.ros.demo_client import DemoClient, object_hit
-from concerto_ros.structures import Labels, ObjectHit
+from concerto_ros.structures import Labels
 from concerto_ros.visualization.picture import map_picture
 from concerto_ros.visualization.ply import read_ply
 
@@ -33,6 +33,8 @@ QUERIES = ('somewhere to sit', 'a plant', 'the television', 'books', 'an elephan
 
 _START_TIME = 60.0  # seconds; importing torch from a slow disk takes long
 _FUSION_TIME = 60.0  # seconds without any progress
+_LABEL_TIME = 15.0  # seconds
+_LOOKED_AT = 0.99  # share of the map
 _SHM_PROFILE = Path(__file__).resolve().parents[2] / 'config' / 'fastdds_shm.xml'
 
 
@@ -91,12 +93,13 @@ def _run(options: argparse.Namespace, children: ChildProcesses) -> None:
         client.until(lambda: client.labels is not None, _START_TIME, 'the perception node')
         children.start('replay_node', 'concerto_ros.ros.replay_node', _replay_arguments(options))
         _watch(client, children, started, options.frames or None)
+        _await_labels(client)
         answers = {text: client.find(text) for text in options.queries}
         _say('', *_table(answers), '')
         saved = client.save(options.out / 'map.ply')
     assert client.labels is not None
     picture = options.out / 'map.png'
-    _draw(picture, options.out / 'map.ply', client.labels, list(answers.values()))
+    _draw(picture, options.out / 'map.ply', client.labels, answers)
     _say(
         f'{options.out / "map.ply"}   the map, {saved.num_points} points '
         '(opens in CloudCompare, MeshLab, Blender)',
@@ -134,6 +137,16 @@ def _watch(
     _say(f'{client.num_fused} frames mapped in {seconds:.0f} s, the start of the nodes included.')
 
 
+def _await_labels(client: DemoClient) -> None:
+    """Wait until the network has looked at all of the map, or as much as it can at once."""
+    deadline = time.monotonic() + _LABEL_TIME
+    while time.monotonic() < deadline:
+        answer = client.find('a thing')
+        if not answer.success or answer.observed_share > _LOOKED_AT:
+            return
+        client.take_what_came()
+
+
 def _table(answers: dict[str, FindObjects.Response]) -> list[str]:
     """Return what was asked, found and where, as lines of text."""
     width = max(len(text) for text in (*answers, 'asked for')) + 2
@@ -159,9 +172,12 @@ _VERDICTS = {
 }
 
 
-def _draw(path: Path, ply: Path, labels: Labels, answers: list[FindObjects.Response]) -> None:
-    best: list[ObjectHit] = [object_hit(a.objects[0]) for a in answers if a.objects]
-    map_picture(path, read_ply(ply), labels, objects=best)
+def _draw(path: Path, ply: Path, labels: Labels, found: dict[str, FindObjects.Response]) -> None:
+    answers = {
+        text: object_hit(a.objects[0]) if a.objects else _VERDICTS[a.verdict]
+        for text, a in found.items()
+    }
+    map_picture(path, read_ply(ply), labels, answers=answers)
 
 
 def _say(*lines: str) -> None:

@@ -1,13 +1,15 @@
 """One picture of a map for people: by label and by colour, with a legend and what was found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from concerto_ros.structures import Labels, MapCloud, ObjectHit
 from concerto_ros.visualization.boxes import COLORS, draw_objects
-from concerto_ros.visualization.canvas import GREY, PAPER, Canvas
+from concerto_ros.visualization.canvas import GREY, INK, PAPER, Canvas
 from concerto_ros.visualization.files import replacing
 from concerto_ros.visualization.render import fit_view, render_points
 
@@ -21,7 +23,7 @@ def map_picture(
     cloud: MapCloud,
     labels: Labels,
     *,
-    objects: Sequence[ObjectHit] = (),
+    answers: Mapping[str, ObjectHit | str] = MappingProxyType({}),
     voxel_size: float = 0.02,
 ) -> None:
     """Write a PNG (1600 x 800) of a map by label and by colour, with a legend.
@@ -30,7 +32,8 @@ def map_picture(
         path: File to write, ending in .png; an older one is replaced.
         cloud: The map, z up [m]; may be empty.
         labels: Names and colours of `cloud.label`; an empty vocabulary is said in the picture.
-        objects: What a search found; drawn as numbered boxes and listed, in this order.
+        answers: By what was asked for, what was found, or a few words in its place. Listed in this
+            order; what was found is numbered and boxed.
         voxel_size: Edge length of a voxel [m], so that points are drawn as a closed surface.
 
     Raises:
@@ -38,6 +41,7 @@ def map_picture(
         BackendUnavailable: Pillow is older than 10.1 and there is no font in the system.
     """
     canvas = Canvas(_SIZE)
+    objects = [replace(a, label=text) for text, a in answers.items() if isinstance(a, ObjectHit)]
     canvas.text((24, 18), _title(cloud), size=26)
     canvas.text((24, 54), _label_note(labels), size=17, color=GREY)
     canvas.text((812, 54), 'colour', size=17, color=GREY)
@@ -48,7 +52,7 @@ def map_picture(
             canvas.panel(panel, None)
             canvas.text((panel[0] + 24, panel[1] + 24), 'the map is empty', size=20, color=GREY)
     _draw_legend(canvas, cloud, labels)
-    _draw_objects_list(canvas, objects)
+    _draw_answers(canvas, answers)
     with replacing(path, '.png') as temporary:
         canvas.reduced().save(temporary, format='PNG')
 
@@ -104,23 +108,35 @@ def _draw_legend(canvas: Canvas, cloud: MapCloud, labels: Labels) -> None:
         canvas.text((x, y), f'and {len(order) - len(shown)} more', size=15, color=GREY)
 
 
-def _draw_objects_list(canvas: Canvas, objects: Sequence[ObjectHit]) -> None:
-    """List the objects with number, name, score and place below the right panel."""
+def _draw_answers(canvas: Canvas, answers: Mapping[str, ObjectHit | str]) -> None:
+    """List below the right panel what was asked for, with number, score and place, or in words."""
     num_rows, num_columns = (_LEGEND_BOTTOM - _LEGEND_TOP) // _ROW, 2
     width = (_PANELS[1][2] - _PANELS[1][0]) / num_columns
     slots = num_rows * num_columns
-    shown = objects if len(objects) <= slots else objects[: slots - 1]
-    for slot, hit in enumerate(shown):
+    shown = list(answers.items())
+    shown = shown if len(shown) <= slots else shown[: slots - 1]
+    number = 0
+    for slot, (text, answer) in enumerate(shown):
         x, y = _slot(_PANELS[1][0], width, slot, num_rows)
-        canvas.rectangle((x, y - 1, x + 22, y + 19), COLORS[slot % len(COLORS)])
-        canvas.text((x + 11 - 4.5 * len(str(slot + 1)), y), str(slot + 1), size=15, color=PAPER)
-        place = ', '.join(f'{v:.2f}' for v in hit.center)
-        tail = f'  {hit.score:.2f}  at ({place}) m'
+        if isinstance(answer, ObjectHit):
+            _draw_number(canvas, (x, y), number)
+            number += 1
+            place = ', '.join(f'{v:.2f}' for v in answer.center)
+            tail = f'  {answer.score:.2f}  at ({place}) m'
+        else:
+            tail = f'  {answer}'
         room = width - 40 - canvas.text_width(tail, 15)
-        canvas.text((x + 30, y), canvas.fitted(hit.label, 15, room) + tail, size=15)
-    if len(shown) < len(objects):
+        color = INK if isinstance(answer, ObjectHit) else GREY
+        canvas.text((x + 30, y), canvas.fitted(text, 15, room) + tail, size=15, color=color)
+    if len(shown) < len(answers):
         x, y = _slot(_PANELS[1][0], width, slots - 1, num_rows)
-        canvas.text((x, y), f'and {len(objects) - len(shown)} more', size=15, color=GREY)
+        canvas.text((x, y), f'and {len(answers) - len(shown)} more', size=15, color=GREY)
+
+
+def _draw_number(canvas: Canvas, corner: tuple[float, float], number: int) -> None:
+    x, y = corner
+    canvas.rectangle((x, y - 1, x + 22, y + 19), COLORS[number % len(COLORS)])
+    canvas.text((x + 11 - 4.5 * len(str(number + 1)), y), str(number + 1), size=15, color=PAPER)
 
 
 def _slot(left: float, width: float, slot: int, num_rows: int) -> tuple[float, float]:

@@ -82,7 +82,7 @@ def test_a_label_without_a_name_is_shown_by_its_number(tmp_path, texts):
 
 
 def test_an_empty_map_gives_a_picture_that_says_so(tmp_path, texts):
-    map_picture(tmp_path / 'a.png', empty(), LABELS, objects=[hit(1)])
+    map_picture(tmp_path / 'a.png', empty(), LABELS, answers={'cup': hit(1)})
     assert 'the map is empty' in texts
     assert pixels(tmp_path / 'a.png').shape == (800, 1600, 3)
 
@@ -91,20 +91,29 @@ def test_objects_are_outlined_numbered_and_listed(tmp_path, texts):
     map_picture(tmp_path / 'a.png', corner(), LABELS, voxel_size=0.05)
     plain = pixels(tmp_path / 'a.png')
     texts.clear()
-    map_picture(tmp_path / 'a.png', corner(), LABELS, objects=[hit(i) for i in range(12)],
-                voxel_size=0.05)  # fmt: skip
+    answers = {f'{i} a very long name of a thing to look for': hit(i) for i in range(12)}
+    map_picture(tmp_path / 'a.png', corner(), LABELS, answers=answers, voxel_size=0.05)
     changed = (pixels(tmp_path / 'a.png') != plain).any(axis=2)
     assert changed[90:640, :800].any()
     assert changed[90:640, 800:].any()
-    assert any(t.startswith('1  a very') and t.endswith('…') for t in texts)
+    assert any(t.startswith('1  0 a very') and t.endswith('…') for t in texts)
     assert sum('0.90  at (0.50, 0.30, 0.20) m' in t for t in texts) == 7
     assert 'and 5 more' in texts
 
 
 def test_an_object_outside_of_the_picture_is_only_listed(tmp_path, texts):
-    map_picture(tmp_path / 'a.png', corner(), LABELS, objects=[hit(0, size=50.0)], voxel_size=0.05)
-    assert not any(t.startswith('1  a very') for t in texts)
+    answers = {'cup': hit(0, size=50.0)}
+    map_picture(tmp_path / 'a.png', corner(), LABELS, answers=answers, voxel_size=0.05)
+    assert not any(t.startswith('1  cup') for t in texts)
     assert any('at (0.50' in t for t in texts)
+
+
+def test_what_is_not_there_is_listed_in_words(tmp_path, texts):
+    answers = {'cup': hit(0), 'an elephant': 'not there', 'a lamp': hit(1)}
+    map_picture(tmp_path / 'a.png', corner(), LABELS, answers=answers, voxel_size=0.05)
+    assert 'an elephant  not there' in texts
+    numbers = [text for text in texts if text in {'1', '2', '3'}]
+    assert numbers == ['1', '2']
 
 
 def test_many_labels_end_in_a_count_of_the_rest(tmp_path, texts):
