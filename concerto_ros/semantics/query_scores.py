@@ -106,7 +106,7 @@ class QueryScores:
     def __init__(self, translator: Translator, features: LinearFeatures) -> None:
         self._translator = translator
         self.features = features
-        self.norms = translator.norms(features).clamp_(min=_SHORTEST)
+        self.norms = translator.norms(features).clamp(min=_SHORTEST)
         self._rivals: Rivals | None = None
         self._log_rivals = self.norms[:0]
 
