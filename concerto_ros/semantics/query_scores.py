@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -160,6 +161,7 @@ class QueryScores:
         return dots.div_(self.norms[:, None]).clamp_(-limit, limit)
 
 
+@lru_cache(maxsize=2**12)
 def _head_noun(text: str) -> str:
     """Return the last word before the first preposition, in small letters; empty if none is."""
     words = re.findall(r'\w+', _PREPOSITION.split(text.lower())[0])
