@@ -280,6 +280,7 @@ class PerceptionPipeline:
         rows = self._map.surface_rows()
         cloud = _moved(self._map.cloud(rows), T_map_fusion)
         settings = {p.name: p.value for p in flatten(self.config)}
+        settings['semantics.translator'] = self._labeler.translator_file
         for name in ('semantics.checkpoint', 'semantics.translator'):
             file = Path(str(settings[name]))
             if file.is_file():  # else a published name; files are found from everywhere

@@ -17,10 +17,12 @@ from training.comparison.report import write_report
 from training.jobs.jobs import Job
 from training.jobs.stages import run_resumable, run_stages
 
+PROG = 'training.compare'
+
 
 def main(argv: Sequence[str]) -> int:
     """Run the command and return the exit status; see `run_resumable`."""
-    return run_resumable('training.compare', CompareConfig, _compare, argv)
+    return run_resumable(PROG, CompareConfig, _compare, argv)
 
 
 def _compare(config: CompareConfig) -> str:
