@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from concerto_ros import box
-from concerto_ros.config.schema import AUTO, SemanticsConfig
+from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.errors import BackendUnavailable, CheckpointError, ConcertoError, SearchError
 from concerto_ros.mapping import VoxelMap
 from concerto_ros.model import (
@@ -267,16 +267,16 @@ class Labeler:
         self._backbone = backbone.to(self._device)
         self.voxel_size = report.voxel_size
         self.notices = (str(report), convolution.notice, attention.notice)
-        if head_file := _or_boxed(config.head, config.checkpoint, box.HEAD):
+        if head_file := box.resolve(config.head, config.checkpoint, box.HEAD):
             head = ClassHead.load(head_file)
             _check_width('head', head_file, head.weight, backbone)
             self._head = _on_device(head, self._device)
-        self.translator_file = _or_boxed(config.translator, config.checkpoint, box.TRANSLATOR)
+        self.translator_file = box.resolve(config.translator, config.checkpoint, box.TRANSLATOR)
         if self.translator_file:
             try:
                 self._load_language(config, backbone)
             except BackendUnavailable as err:
-                if config.translator != AUTO:
+                if config.translator != box.AUTO:
                     raise
                 self.translator_file = ''
                 self.notices += (f'no language labels and no search: {err}',)
@@ -301,13 +301,6 @@ class Labeler:
         if names:
             self._vocabulary = OpenVocabulary.build(translator, encoder, names)
         self._translator, self._text_encoder = translator, encoder
-
-
-def _or_boxed(name: str, checkpoint: str, boxed: str) -> str:
-    """Return the weights that go with a checkpoint, where the settings leave that open."""
-    if name == AUTO:
-        return boxed if checkpoint == box.NAME else ''
-    return name
 
 
 def _check_width(kind: str, path: str, weight: Tensor, backbone: PointTransformerV3) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from concerto_ros import box
-from concerto_ros.config.schema import AUTO
 from concerto_ros.published_weights import find_weights, sha256_of
 from concerto_ros.semantics import Translator
 from training.origin import settings_of, source_of_run
@@ -21,7 +20,7 @@ def record(config: SearchQualityConfig) -> dict[str, Any]:
         CheckpointError: A file of weights is not there.
     """
     checkpoint, translator = config.semantics.checkpoint, translator_file(config)
-    head = _or_boxed(config.semantics.head, checkpoint, box.HEAD)
+    head = box.resolve(config.semantics.head, checkpoint, box.HEAD)
     named = {'checkpoint': checkpoint, 'head': head, 'translator': translator}
     weights = {kind: sha256_of(find_weights(path)) for kind, path in named.items() if path}
     min_score = config.search.min_score
@@ -38,13 +37,7 @@ def record(config: SearchQualityConfig) -> dict[str, Any]:
 def translator_file(config: SearchQualityConfig) -> str:
     """Return the translator that the node takes; empty if none."""
     s = config.semantics
-    return _or_boxed(s.translator, s.checkpoint, box.TRANSLATOR)
-
-
-def _or_boxed(name: str, checkpoint: str, boxed: str) -> str:
-    if name == AUTO:
-        return boxed if checkpoint == box.NAME else ''
-    return name
+    return box.resolve(s.translator, s.checkpoint, box.TRANSLATOR)
 
 
 def write(folder: Path, table: str, content: dict[str, Any]) -> None:
