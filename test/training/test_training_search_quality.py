@@ -342,6 +342,7 @@ def test_without_weights_the_command_says_what_to_set(root, tmp_path, capsys):
     status = main([
         str(root / 'config/training/search_rooms.yaml'), f'run.output={tmp_path / "out"}',
         'rooms.seeds=2000:2001', 'rooms.num_frames=1', 'rooms.width=32', 'rooms.height=24',
+        'semantics.checkpoint=',
     ])  # fmt: skip
     assert status == 2
     assert 'semantics.checkpoint to weights' in capsys.readouterr().err
