@@ -80,6 +80,17 @@ def test_where_weights_come_from_is_told(tmp_path, network, inspect):
     assert said['report'].endswith('trained on voxels of 0.04 m')
 
 
+def test_what_made_weights_and_what_they_are_worth_is_told(tmp_path, network, inspect):
+    origin = {
+        'made_by': {'tuned': {'command': 'training.probe x.yaml', 'git': 'abc'}},
+        'metrics': {'labels': {'head': {'miou_of_present': 0.51234}}},
+    }
+    save_checkpoint(network, tmp_path / 'a.safetensors', origin)
+    _, said, _ = inspect(tmp_path / 'a.safetensors')
+    assert said['made by'] == 'tuned: python -m training.probe x.yaml (git abc)'
+    assert said['measured'] == 'labels head miou_of_present 0.5123'
+
+
 def test_a_head_is_told_by_its_classes(tmp_path, inspect):
     names = tuple(f'thing {i}' for i in range(50))
     head = ClassHead(

@@ -4,7 +4,7 @@ import argparse
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,10 +47,10 @@ def _lines(name_or_path: str) -> Iterator[tuple[str, str]]:
     """Yield name and value of all there is to say, and fail where that ends."""
     from concerto_ros.model.checkpoint_config import STEM  # torch takes seconds to import
     from concerto_ros.storage import FORMAT as MAP_FORMAT
-    from concerto_ros.weights_file import read_weights
+    from concerto_ros.weights_file import read_weights_file
 
     path = find_weights(name_or_path)
-    config, tensors = read_weights(path)
+    config, tensors, origin = read_weights_file(path)
     yield 'file', str(path)
     if name_or_path in PUBLISHED:
         yield 'licence', LICENCE
@@ -72,6 +72,11 @@ def _lines(name_or_path: str) -> Iterator[tuple[str, str]]:
     else:
         yield 'kind', 'unknown: no backbone, class head or translator'
         yield 'names', _list([f'{k} {tuple(t.shape)}' for k, t in tensors.items()])
+    for name, step in origin.get('made_by', {}).items():
+        git = f' (git {step["git"]})' if 'git' in step else ''
+        yield 'made by', f'{name}: python -m {step["command"]}{git}'
+    for name, value in _flat(origin.get('metrics', {})):
+        yield 'measured', f'{name} {value:.4g}'
 
 
 def _backbone(path: Path, tensors: dict[str, 'Tensor']) -> Iterator[tuple[str, str]]:
@@ -129,6 +134,16 @@ def _map(path: Path) -> Iterator[tuple[str, str]]:
             f'of {num_known:,} points, by the backbone of weights {saved.features.backbone}',
         )
         yield 'translator', str(saved.settings.get('semantics.translator', 'not named'))
+
+
+def _flat(values: Mapping[str, Any], before: str = '') -> Iterator[tuple[str, float]]:
+    """Yield the numbers in nested mappings, with all their names."""
+    for key, value in values.items():
+        name = f'{before} {key}'.strip()
+        if isinstance(value, Mapping):
+            yield from _flat(value, name)
+        elif isinstance(value, float):
+            yield name, value
 
 
 def _config(config: dict[str, Any]) -> str:
