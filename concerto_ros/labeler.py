@@ -41,6 +41,10 @@ from concerto_ros.structures import UNKNOWN, Labels
 _Linear = TypeVar('_Linear', ClassHead, Translator)
 _SEMANTIC, _LANGUAGE = 0, 1  # columns of labels in the map
 
+_NO_LANGUAGE = (
+    'no language model is loaded, so nothing can be searched by text: set semantics.checkpoint '
+    'and semantics.translator to trained weights'
+)
 NO_WEIGHTS = (
     'no trained weights are loaded (parameter semantics.checkpoint is empty): the map is built, '
     'but all labels are "unknown" and search has no language model'
@@ -72,6 +76,7 @@ class Labeler:
         self.notices: tuple[str, ...] = (NO_WEIGHTS,)
         self.voxel_size: float | None = None
         self.translator_file = ''
+        self._no_language = _NO_LANGUAGE
         self._device = device
         self._backbone: PointTransformerV3 | None = None
         self._head: ClassHead | None = None
@@ -243,17 +248,15 @@ class Labeler:
             SearchError: There is none.
         """
         if self._translator is None or self._text_encoder is None:
-            raise SearchError(
-                'no language model is loaded, so nothing can be searched by text: set '
-                'semantics.checkpoint and semantics.translator to trained weights'
-            )
+            raise SearchError(self._no_language)
         return self._translator, self._text_encoder
 
     def _current_rivals(self, translator: Translator, text_encoder: TextEncoder) -> Rivals:
         """Return what queries compete with, read anew only when the vocabulary has changed."""
         if self._rivals is None or self._rivals_of is not self._vocabulary:
             names = () if self._vocabulary is None else self._vocabulary.names
-            self._rivals = Rivals.build(translator, text_encoder, names)
+            # With those of training, so that a small vocabulary makes no answer more certain.
+            self._rivals = Rivals.build(translator, text_encoder, [*names, *translator.names])
             self._rivals_of = self._vocabulary
         return self._rivals
 
@@ -270,16 +273,18 @@ class Labeler:
         if head_file := box.resolve(config.head, config.checkpoint, box.HEAD):
             head = ClassHead.load(head_file)
             _check_width('head', head_file, head.weight, backbone)
+            head.check_backbone(weights_digest(backbone))
             self._head = _on_device(head, self._device)
         self.translator_file = box.resolve(config.translator, config.checkpoint, box.TRANSLATOR)
         if self.translator_file:
             try:
                 self._load_language(config, backbone)
             except BackendUnavailable as err:
-                if config.translator != box.AUTO:
+                if config.translator != box.AUTO or config.text_encoder:
                     raise
                 self.translator_file = ''
-                self.notices += (f'no language labels and no search: {err}',)
+                self._no_language = f'no language model is loaded: {err}'
+                self.notices += (self._no_language,)
 
     def _load_language(self, config: SemanticsConfig, backbone: PointTransformerV3) -> None:
         translator = Translator.load(self.translator_file)

@@ -8,10 +8,13 @@ import torch
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
-from concerto_ros.errors import CheckpointError
+from concerto_ros.errors import BackendUnavailable, CheckpointError, SearchError
 from concerto_ros.labeler import Labeler
 from concerto_ros.model import load_checkpoint, weights_digest
-from concerto_ros.semantics import Translator
+from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantics import ClassHead, Translator
+from concerto_ros.semantics.text_encoder import sentence
 
 
 @pytest.fixture
@@ -62,3 +65,46 @@ def test_names_it_was_trained_with_are_the_vocabulary_unless_another_is_configur
         'lamp',
     )
     assert load({'semantics.vocabulary': 'wall'}, **trained).language_labels.names[1:] == ('wall',)
+
+
+def test_without_the_language_of_the_box_there_are_labels_and_the_cure_is_told(monkeypatch):
+    absent = sentence._PACKAGES['all-MiniLM-L6-v2']._replace(module='no_such_package')
+    monkeypatch.setitem(sentence._PACKAGES, 'all-MiniLM-L6-v2', absent)
+    labeler = Labeler(ConcertoConfig().semantics, torch.device('cpu'))
+    assert len(labeler.labels.names) == 21
+    assert 'pip install' in labeler.notices[-1]
+    with pytest.raises(SearchError, match=r'no language model is loaded: .*pip install'):
+        labeler.scores('chair')
+    named = {'semantics.text_encoder': 'sentence:all-MiniLM-L6-v2'}
+    with pytest.raises(BackendUnavailable, match='pip install'):
+        Labeler(build(ConcertoConfig, named).semantics, torch.device('cpu'))
+
+
+def test_a_head_of_another_backbone_is_refused_with_the_cure(tiny_weights, tmp_path):
+    weights = tiny_weights()
+    head = ClassHead.load(weights['semantics.head'])
+    backbone, _ = load_checkpoint(weights['semantics.checkpoint'])
+    path = tmp_path / 'head.safetensors'
+    values = {**weights, 'semantics.head': str(path)}
+    replace(head, backbone=weights_digest(backbone)).save(path)
+    Labeler(build(ConcertoConfig, values).semantics, torch.device('cpu'))
+    replace(head, backbone='0123').save(path)
+    with pytest.raises(CheckpointError, match=r'backbone of weights 0123, .*training\.probe'):
+        Labeler(build(ConcertoConfig, values).semantics, torch.device('cpu'))
+
+
+def test_a_small_vocabulary_makes_no_answer_more_certain(tiny_weights, tmp_path):
+    """What a query competes with are the names of the training, too."""
+    weights = tiny_weights()
+    path = tmp_path / 'translator.safetensors'
+    translator = Translator.load(weights['semantics.translator'])
+    replace(translator, names=('wall', 'chair', 'lamp')).save(path)
+    values = {**weights, 'semantics.translator': str(path)}
+    found = []
+    for vocabulary in ('wall,chair,lamp', 'chair'):
+        config = build(ConcertoConfig, {**values, 'semantics.vocabulary': vocabulary})
+        pipeline = PerceptionPipeline(config)
+        pipeline.integrate(next(iter(SyntheticRoom(3).frames(1))))
+        pipeline.update_semantics()
+        found.append(pipeline._labeler.scores('lamp')[1])
+    torch.testing.assert_close(*found)

@@ -1,5 +1,6 @@
 """ClassHead: a linear classifier of point features."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class ClassHead:
         bias: (L,) float32.
         names: Name of each class.
         vocabulary: Name of the set of classes.
+        backbone: Digest of the weights whose features it takes; empty: not known.
 
     Raises:
         CheckpointError: Shapes or the number of names disagree, or a number is not finite.
@@ -34,6 +36,7 @@ class ClassHead:
     bias: Tensor
     names: tuple[str, ...]
     vocabulary: str
+    backbone: str = ''
 
     def __post_init__(self) -> None:
         num_classes = len(self.names)
@@ -67,12 +70,19 @@ class ClassHead:
                 bias=tensors[_BIAS].to(torch.float32, copy=True),
                 names=names,
                 vocabulary=vocabulary,
+                backbone=str(config.get('backbone', '')),
             )
         except (CheckpointError, TypeError) as err:
             raise CheckpointError(f'{path}: {err}') from err
 
-    def save(self, path: str | Path) -> None:
+    def save(
+        self, path: str | Path, origin: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         """Write a .pth or .safetensors in the published format, with names.
+
+        Args:
+            path: Replaced if it exists.
+            origin: How it came about, as in `concerto_ros.weights_file.Weights`.
 
         Raises:
             CheckpointError: The suffix is unknown, or the file cannot be written.
@@ -82,8 +92,25 @@ class ClassHead:
             'num_classes': len(self.names),
             'names': list(self.names),
             'vocabulary': self.vocabulary,
+            'backbone': self.backbone,
         }
-        write_weights(path, config, {_WEIGHT: self.weight, _BIAS: self.bias})
+        write_weights(path, config, {_WEIGHT: self.weight, _BIAS: self.bias}, origin)
+
+    def check_backbone(self, digest: str) -> None:
+        """Refuse a backbone that the head was not trained on.
+
+        Args:
+            digest: Of its weights.
+
+        Raises:
+            CheckpointError: It is another; the message tells the cure.
+        """
+        if self.backbone not in ('', digest):
+            raise CheckpointError(
+                f'the class head was trained on the backbone of weights {self.backbone}, this one '
+                f'has {digest}: load that checkpoint, or train a head on this one with '
+                'training.probe'
+            )
 
     @property
     def labels(self) -> Labels:

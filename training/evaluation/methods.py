@@ -1,7 +1,7 @@
 """The probes by name: each trains what it trains and returns a classifier of scenes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from concerto_ros.errors import ConfigError
-from concerto_ros.model import PointTransformerV3, save_checkpoint
+from concerto_ros.model import PointTransformerV3, save_checkpoint, weights_digest
 from training.evaluation.backbone_features import RANDOM, BackboneFeatures, load_backbone
 from training.evaluation.class_lists import ClassList
 from training.evaluation.config import ProbeConfig
@@ -92,8 +92,10 @@ def _linear(job: Job) -> Trained:
     source = make_source(c, job.device, (job.train, job.validation))
     rows = collect_rows(source, job.train, c.linear.voxels_per_scene, c.run.seed)
     head = train_linear(rows, job.classes, c.linear, c.optimizer, c.run.seed, job.device)
-    head.save(job.folder / HEAD_FILE)
     is_known = c.source.kind == 'backbone' and c.source.checkpoint != RANDOM
+    if is_known:
+        head = replace(head, backbone=weights_digest(_backbone(job)))
+    head.save(job.folder / HEAD_FILE, _origin(job))
     node = _node(job, c.source.checkpoint) if is_known else {}
     return Trained(HeadClassifier(source, head), source, node)
 
@@ -155,13 +157,17 @@ def _tuned(
     tune(network, job.train, c, job.device)
     model: PointTransformerV3 = finish(network.backbone)
     head = make_head(network.head, no_scaling(network.head.in_features), job.classes)
-    origin: Origin = {'settings': settings_of(c), 'source': source_of_run()}
-    save_checkpoint(model, job.folder / BACKBONE_FILE, origin)
-    head.save(job.folder / HEAD_FILE)
+    head = replace(head, backbone=weights_digest(model))
+    save_checkpoint(model, job.folder / BACKBONE_FILE, _origin(job))
+    head.save(job.folder / HEAD_FILE, _origin(job))
     node = _node(job, str(job.folder / BACKBONE_FILE)) if model.config.enc_mode else {}
     name, voxel_size = f'{c.source.checkpoint} {c.probe.method}', c.data.voxel_size
     source = BackboneFeatures(model, name, voxel_size, job.device, c.run.precision)
     return Trained(HeadClassifier(source, head), source, node)
+
+
+def _origin(job: Job) -> Origin:
+    return {'settings': settings_of(job.config), 'source': source_of_run()}
 
 
 def _node(job: Job, checkpoint: str) -> dict[str, str]:
