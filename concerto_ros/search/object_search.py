@@ -130,7 +130,8 @@ class ObjectSearch:
             query: The text that was asked; names objects where there is no vocabulary.
             region: Where to look; voxels outside are ignored. None: the whole map.
             max_results: Instead of the configured one, if positive; there may be fewer.
-            min_score: Instead of the configured one, if positive.
+            min_score: Instead of the configured one, if positive; a lower one adds objects to
+                those that are found by the configured one.
 
         Returns:
             Found, if any object scores high; else absent, if enough of the region has been
@@ -219,8 +220,8 @@ class ObjectSearch:
                 f'the search began with a min_score of {chosen.least}, so it cannot end with '
                 f'{least}: begin it with the lower one'
             )
-        high = np.flatnonzero(scores >= least)
-        ranked = sorted(self._groups(points, high), key=lambda rows: _rank(points, scores, rows))
+        groups = self._layers(points, scores, least)
+        ranked = sorted(groups, key=lambda rows: _rank(points, scores, rows))
         objects = self._described(
             points, scores, ranked[: max_results or self._config.max_results], query
         )
@@ -240,6 +241,19 @@ class ObjectSearch:
         if not 0 <= min_score <= 1:
             raise SearchError(f'expected min_score between 0 and 1, got {min_score}')
         return min_score or self.min_score
+
+    def _layers(
+        self, points: SearchPoints, scores: NDArray[np.floating], least: float
+    ) -> Iterator[NDArray[np.intp]]:
+        """Yield the rows of each object: first as configured, then of what is left down to least.
+
+        So a low limit adds objects, and none of the others melts into what surrounds it.
+        """
+        is_left = scores >= least
+        for limit in dict.fromkeys((max(least, self.min_score), least)):
+            for rows in self._groups(points, np.flatnonzero(is_left & (scores >= limit))):
+                is_left[rows] = False
+                yield rows
 
     def _groups(self, points: SearchPoints, rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
         """Yield the rows of each object, sorted by voxel, so the order of rows is no matter."""

@@ -145,6 +145,23 @@ def test_the_number_of_objects_and_the_score_can_be_limited():
     assert len(searcher(min_size=0.57).search(points, scores, 'chair').objects) == 0
 
 
+def test_a_lower_limit_adds_objects_and_loses_none():
+    grid, scores = two_chairs()
+    grid = np.concatenate([grid, block((0, 0, 1), (20, 20, 19)), block((90, 0, 0), (9, 9, 1))])
+    scores = np.concatenate([scores, np.full(7600, 0.02), np.full(81, 0.3)])  # a chair's legs
+    search, points = searcher(), points_of(grid)
+    found = [
+        [
+            (hit.id, hit.num_points)
+            for hit in search.search(points, scores, 'x', min_score=m).objects
+        ]
+        for m in (0.0, 0.2, 1e-6)
+    ]
+    assert [len(objects) for objects in found] == [2, 3, 4]
+    assert found[0] == found[1][:2]
+    assert found[1] == found[2][:3]
+
+
 def test_only_the_region_is_searched():
     grid, scores = two_chairs()
     region = ((-0.1, -0.1, 0.3), (0.5, 0.5, 1.0))

@@ -30,7 +30,7 @@ from training.search_quality.outcomes import (
     share,
 )
 from training.search_quality.questions import Asker, Kind, Question, is_inside
-from training.search_quality.run import make_tour
+from training.search_quality.run import make_tour, node_config
 from training.search_quality.sightings import Sightings
 from training.search_quality.threshold import CANDIDATES, Calibration, fit_threshold
 from training.translation.class_texts import read_class_texts
@@ -132,6 +132,12 @@ def test_the_threshold_is_the_one_with_the_best_balance(tmp_path, monkeypatch):
     assert {c.absent for c in report.candidates} == {1.0}
     assert report.best.balance == 1
     assert json.loads((tmp_path / 'results.json').read_text())['min_score'] == 0.05
+
+
+def test_every_candidate_is_asked_as_a_node_that_is_set_to_it_would_answer():
+    config = config_of(**{'run.task': 'threshold', 'search.min_score': 0.7})
+    assert node_config(config).search.min_score <= min(CANDIDATES)
+    assert node_config(config_of(**{'search.min_score': 0.7})).search.min_score == 0.7
 
 
 def test_the_threshold_is_never_fitted_on_reserved_rooms(tmp_path):
