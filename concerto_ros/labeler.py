@@ -220,7 +220,7 @@ class Labeler:
 
         None if nothing is kept: there is no translator, or the network has not looked yet.
         """
-        if self._backbone is None or self._features is None:
+        if self._backbone is None or self._translator is None or self._features is None:
             return None
         cell = torch.full((num_voxels,), -1, dtype=torch.int32, device=self._device)
         cell[self._rows] = self._cell.int()
@@ -228,6 +228,7 @@ class Labeler:
             stored=self._features,
             cell=cell[rows].cpu().numpy(),
             backbone=weights_digest(self._backbone),
+            translator=self._translator,
             vocabulary=() if self._vocabulary is None else self._vocabulary.names,
         )
 

@@ -173,3 +173,5 @@ def test_inspect_tells_what_a_map_holds(room, weights, capsys):
     assert 'labels      unknown, wall, chair, lamp' in out
     assert f'features    of {len(points):,} points, by the backbone of weights ' in out
     assert weights['semantics.translator'] in out.replace('\n' + ' ' * 12, '')
+    assert 'encoder     test space' in out
+    assert 'logit_scale' not in out

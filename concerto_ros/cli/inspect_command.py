@@ -134,6 +134,7 @@ def _map(path: Path) -> Iterator[tuple[str, str]]:
             f'of {num_known:,} points, by the backbone of weights {saved.features.backbone}',
         )
         yield 'translator', str(saved.settings.get('semantics.translator', 'not named'))
+        yield 'encoder', saved.features.translator.text_encoder
 
 
 def _flat(values: Mapping[str, Any], before: str = '') -> Iterator[tuple[str, float]]:
@@ -147,7 +148,7 @@ def _flat(values: Mapping[str, Any], before: str = '') -> Iterator[tuple[str, fl
 
 
 def _config(config: dict[str, Any]) -> str:
-    return _list([f'{k} {v}' for k, v in config.items() if k != 'names'])
+    return _list([f'{k} {v}' for k, v in config.items() if k not in ('names', 'translator')])
 
 
 def _list(items: Sequence[str]) -> str:

@@ -75,17 +75,37 @@ class Translator:
                 f'found {sorted(tensors)[:5]} and {sorted(config)}'
             )
         try:
-            return cls(
-                weight=tensors['weight'].to(torch.float32, copy=True),
-                bias=tensors['bias'].to(torch.float32, copy=True),
-                text_encoder=str(config['text_encoder']),
-                logit_scale=float(config.get('logit_scale', 100.0)),
-                min_score=float(config.get('min_score', 0.0)),
-                backbone=str(config.get('backbone', '')),
-                names=tuple(map(str, config.get('names', ()))),
-            )
+            return cls.of_config(config, tensors['weight'], tensors['bias'])
         except (CheckpointError, TypeError, ValueError) as err:
             raise CheckpointError(f'{path}: {err}') from err
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any], weight: Tensor, bias: Tensor) -> 'Translator':
+        """Return the translator that a file holds, with copies of its tensors.
+
+        Args:
+            config: As `config` gives it; only "text_encoder" must be there.
+            weight: (D, C) float.
+            bias: (D,) float.
+
+        Raises:
+            CheckpointError, LookupError, TypeError, ValueError: It is not what it should be.
+        """
+        return cls(
+            weight=weight.to(torch.float32, copy=True),
+            bias=bias.to(torch.float32, copy=True),
+            text_encoder=str(config['text_encoder']),
+            logit_scale=float(config.get('logit_scale', 100.0)),
+            min_score=float(config.get('min_score', 0.0)),
+            backbone=str(config.get('backbone', '')),
+            names=tuple(map(str, config.get('names', ()))),
+        )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All but the tensors, to be written as JSON."""
+        names = ('text_encoder', 'logit_scale', 'min_score', 'backbone', 'names')
+        return {name: getattr(self, name) for name in names}
 
     def save(
         self, path: str | Path, origin: Mapping[str, Mapping[str, Any]] | None = None
@@ -99,9 +119,7 @@ class Translator:
         Raises:
             CheckpointError: The suffix is unknown, or the file cannot be written.
         """
-        names = ('text_encoder', 'logit_scale', 'min_score', 'backbone', 'names')
-        config = {name: getattr(self, name) for name in names}
-        write_weights(path, config, {'weight': self.weight, 'bias': self.bias}, origin)
+        write_weights(path, self.config, {'weight': self.weight, 'bias': self.bias}, origin)
 
     def check_encoder(self, text_encoder: TextEncoder) -> None:
         """Refuse a text encoder that the translator was not trained for.

@@ -19,13 +19,13 @@ class MapSearch:
 
     Args:
         saved: The map, as it was loaded.
-        translator: File of another translator than that of the map; empty: the same.
+        translator: Name or file of another translator than that in the map; empty: the same.
         text_encoder: Specification of another text encoder; empty: the same.
 
     Raises:
         SearchError: The map has no features, or the encoder does not know its vocabulary.
-        CheckpointError: The translator is missing, damaged, or made for another backbone or
-            another text encoder.
+        CheckpointError: The other translator is missing or damaged, or a translator was made for
+            another backbone or another text encoder.
         ConfigError: The text encoder is named in a way that is not understood.
         BackendUnavailable: The text encoder's package or weights are missing.
     """
@@ -37,11 +37,10 @@ class MapSearch:
                 'with semantics.checkpoint and semantics.translator set to trained weights'
             )
         self._points, self._cell = saved.points, saved.features.cell
-        used = {name: str(value) for name, value in saved.settings.items()}
-        self._translator = _load_translator(
-            translator or used.get('semantics.translator', ''), saved.features.backbone
-        )
-        spec = text_encoder or used.get('semantics.text_encoder', '')
+        self._translator = saved.features.translator
+        if translator:
+            self._translator = _load_translator(translator, saved.features.backbone)
+        spec = text_encoder or str(saved.settings.get('semantics.text_encoder', ''))
         self._encoder = load_text_encoder(spec or self._translator.text_encoder)
         self._rivals = Rivals.build(self._translator, self._encoder, saved.features.vocabulary)
         self._scores = QueryScores(self._translator, saved.features.stored)

@@ -18,10 +18,11 @@ from concerto_ros.errors import CheckpointError, ConcertoError, MapFileError
 from concerto_ros.model import StoredFeatures
 from concerto_ros.model.stored_features import StoredLevel
 from concerto_ros.search.object_search import SearchPoints
+from concerto_ros.semantics import Translator
 from concerto_ros.weights_file import Weights, read_weights_file, write_weights
 
 FILE_NAME = 'map.safetensors'  # in a folder of `concerto map`
-FORMAT, _VERSION = 'concerto map', 1
+FORMAT, _VERSION = 'concerto map', 2
 _MAX_GRID = 2**20  # no voxel coordinate of a map is farther from 0
 
 _Kind = tuple[Any, tuple[int, ...]]  # type of a number, shape of a row
@@ -46,12 +47,14 @@ class MapFeatures:
         stored: The features of M cells.
         cell: (N,) int32, row of the features of each point; -1 where the network has not looked.
         backbone: Digest of the weights that made them, see `weights_digest`.
+        translator: From them to the space of texts.
         vocabulary: Names that queries compete with.
     """
 
     stored: StoredFeatures
     cell: NDArray[np.int32]
     backbone: str
+    translator: Translator
     vocabulary: tuple[str, ...]
 
 
@@ -122,7 +125,7 @@ class SavedMap:
             path: The file, or the folder that `concerto map` wrote.
 
         Raises:
-            MapFileError: It is missing, damaged, of a newer version, or something else.
+            MapFileError: It is missing, damaged, of another version, or something else.
         """
         path = Path(path)
         path = path / FILE_NAME if path.is_dir() else path
@@ -149,6 +152,7 @@ def _features_header(features: MapFeatures) -> dict[str, Any]:
         'backbone': features.backbone,
         'vocabulary': list(features.vocabulary),
         'scales': [level.scale for level in features.stored.levels],
+        'translator': features.translator.config,
     }
 
 
@@ -156,6 +160,8 @@ def _features_tensors(features: MapFeatures) -> dict[str, Tensor]:
     levels = features.stored.levels
     tensors = {f'features.{number}': level.feat for number, level in enumerate(levels)}
     tensors |= {f'parent.{number}': level.inverse for number, level in enumerate(levels) if number}
+    translator = features.translator
+    tensors |= {'translator.weight': translator.weight, 'translator.bias': translator.bias}
     return {'cell': _tensor(features.cell, np.int32), **tensors}
 
 
@@ -172,10 +178,10 @@ def _check_format(path: Path, header: Mapping[str, Any]) -> None:
     if header.get('format') != FORMAT:
         raise MapFileError(f'{path} holds no map; expected one that "concerto map" wrote')
     version = header.get('version')
-    if isinstance(version, int) and version > _VERSION:
+    if isinstance(version, int) and version != _VERSION:
         raise MapFileError(
-            f'{path} is a map of version {version}, and this concerto_ros reads up to version '
-            f'{_VERSION}: update it, or map the recording again'
+            f'{path} is a map of version {version}, and this concerto_ros reads version '
+            f'{_VERSION}: {"update it, or " * (version > _VERSION)}map the recording again'
         )
 
 
@@ -241,6 +247,9 @@ def _features(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> MapFe
         stored=StoredFeatures.of_levels(levels),
         cell=tensors['cell'].numpy(),
         backbone=str(header['backbone']),
+        translator=Translator.of_config(
+            header['translator'], tensors['translator.weight'], tensors['translator.bias']
+        ),
         vocabulary=tuple(map(str, header['vocabulary'])),
     )
 

@@ -1,5 +1,6 @@
 """A saved map answers as the pipeline does that made it, and a bad file ends in one sentence."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -92,20 +93,48 @@ def test_the_file_can_be_read_without_us(pipeline, file):
     """The lines of the README give the features, so that the translator gives its scores."""
     with safe_open(file, 'np') as content:
         config = json.loads(content.metadata()['config'])
-        settings = json.loads(content.metadata()['settings'])
         row, parts = content.get_tensor('cell'), []
         for stage, scale in enumerate(config['scales']):
             row = content.get_tensor(f'parent.{stage}')[row] if stage else row
             parts.append(content.get_tensor(f'features.{stage}')[row].astype('f4') * scale)
         is_known = content.get_tensor('cell') >= 0
-    assert (config['format'], config['version'], config['voxel_size']) == ('concerto map', 1, 0.02)
-    feature = torch.from_numpy(np.concatenate(parts, axis=1)[is_known])
-    translator = Translator.load(settings['semantics.translator'])
+        weight, bias = (content.get_tensor(f'translator.{name}') for name in ('weight', 'bias'))
+    assert (config['format'], config['version'], config['voxel_size']) == ('concerto map', 2, 0.02)
+    assert config['translator']['text_encoder'] == 'test space'
+    assert config['translator']['logit_scale'] == 5
+    feature = np.concatenate(parts, axis=1)[is_known]
     features = SavedMap.load(file).features
-    expected = features.stored.linear(translator.weight, translator.bias)[features.cell[is_known]]
-    torch.testing.assert_close(
-        feature @ translator.weight.T + translator.bias, expected, rtol=1e-4, atol=1e-4
+    expected = features.stored.linear(torch.from_numpy(weight), torch.from_numpy(bias))
+    np.testing.assert_allclose(
+        feature @ weight.T + bias, expected[features.cell[is_known]], rtol=1e-4, atol=1e-4
     )
+
+
+def test_a_map_can_be_searched_without_the_translator_that_it_was_made_with(file, tmp_path):
+    saved = SavedMap.load(file)
+    moved = {**saved.settings, 'semantics.translator': str(tmp_path / 'absent.safetensors')}
+    dataclasses.replace(saved, settings=moved).save(tmp_path / 'map.safetensors')
+    elsewhere = SavedMap.load(tmp_path)
+    assert elsewhere.settings['semantics.translator'] == moved['semantics.translator']
+    assert_same(MapSearch(elsewhere).search('lamp')[0], MapSearch(saved).search('lamp')[0])
+
+
+def test_all_of_the_translator_is_saved(file, tmp_path):
+    saved = SavedMap.load(file)
+    translator = dataclasses.replace(
+        saved.features.translator,
+        logit_scale=7.0,
+        min_score=0.25,
+        backbone=saved.features.backbone,
+        names=('wall', 'blue chair'),
+    )
+    features = dataclasses.replace(saved.features, translator=translator)
+    dataclasses.replace(saved, features=features).save(tmp_path / 'map.safetensors')
+    loaded = SavedMap.load(tmp_path).features.translator
+    assert loaded.config == translator.config
+    assert torch.equal(loaded.weight, translator.weight)
+    assert torch.equal(loaded.bias, translator.bias)
+    assert MapSearch(SavedMap.load(tmp_path)).min_score == 0.25
 
 
 def test_a_region_outside_of_the_map_is_unobserved(file):
@@ -129,7 +158,7 @@ def test_a_question_that_cannot_be_answered_is_refused(file, text, words):
 
 
 def test_a_map_without_features_says_what_is_missing(tmp_path):
-    mapped({}).saved_map('map').save(tmp_path / 'map.safetensors')
+    mapped({'semantics.checkpoint': ''}).saved_map('map').save(tmp_path / 'map.safetensors')
     saved = SavedMap.load(tmp_path)
     assert len(saved.points) > 1000
     assert saved.features is None
@@ -196,7 +225,11 @@ def test_a_truncated_file_is_named(file, tmp_path, share):
         ({'header': {'voxel_size': -1}}, 'a voxel size of -1'),
         ({'header': {'scales': [1, 1, 1, 1, 'x']}}, 'could not convert'),
         ({'header': {'names': None}}, 'damaged'),
-        ({'header': {'version': 2}}, 'map of version 2, .* reads up to version 1: update it'),
+        ({'header': {'version': 3}}, 'map of version 3, .* reads version 2: update it, or map'),
+        ({'header': {'version': 1}}, 'map of version 1, .* reads version 2: map the recording'),
+        ({'translator.bias': None}, r'damaged \(.*translator\.bias'),
+        ({'translator.bias': torch.zeros(3)}, r'damaged \(a translator needs weight \(D, C\)'),
+        ({'header': {'translator': None}}, 'damaged'),
         ({'header': {'format': 'other'}}, 'holds no map'),
     ],
 )
