@@ -16,6 +16,12 @@ from training.box.pack import pack
 from training.box.stages import stages
 from training.jobs import stages as jobs_stages
 
+SHARES = {
+    'all': {
+        'hit@1': {'value': 0.9, 'low': 0.8, 'high': 0.95, 'count': 7},
+        'absent': {'value': float('nan'), 'count': 0},
+    }
+}
 MEANS = {'miou_of_present': 0.5, 'macc_of_present': 0.6, 'allacc': 0.7, 'code': {'git': 'abc'}}
 
 
@@ -30,7 +36,7 @@ def made(tmp_path, tiny_weights):
     for job in (job for stage in stages(config) for job in stage):
         job.done.parent.mkdir(parents=True, exist_ok=True)
         if job.done.suffix == '.json':
-            content = {**MEANS, 'shares': {'all': {'hit@1': 0.9}}, 'calibration_error': 0.01}
+            content = {**MEANS, 'shares': SHARES, 'calibration_error': 0.01}
             job.done.write_text(json.dumps(content))
     (tmp_path / 'box').mkdir()
     read = {name: read_weights_file(weights[f'semantics.{name}']) for name in

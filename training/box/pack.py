@@ -55,7 +55,10 @@ def metrics(config: BoxConfig) -> dict[str, Any]:
     threshold = _results(config, 'threshold')
     return {
         'labels': labels,
-        'search': _results(config, 'search')['shares'],
+        'search': {
+            group: {title: s['value'] for title, s in of_group.items() if s['count']}
+            for group, of_group in _results(config, 'search')['shares'].items()
+        },
         'calibration_error': threshold['calibration_error'],
     }
 
