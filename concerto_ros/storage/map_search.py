@@ -23,7 +23,8 @@ class MapSearch:
         text_encoder: Specification of another text encoder; empty: the same.
 
     Raises:
-        SearchError: The map has no features, or the encoder does not know its vocabulary.
+        SearchError: The map has no features, or the encoder does not know its vocabulary
+            or a name of the translator.
         CheckpointError: The other translator is missing or damaged, or a translator was made for
             another backbone or another text encoder.
         ConfigError: The text encoder is named in a way that is not understood.
@@ -42,7 +43,8 @@ class MapSearch:
             self._translator = _load_translator(translator, saved.features.backbone)
         spec = text_encoder or str(saved.settings.get('semantics.text_encoder', ''))
         self._encoder = load_text_encoder(spec or self._translator.text_encoder)
-        self._rivals = Rivals.build(self._translator, self._encoder, saved.features.vocabulary)
+        names = [*saved.features.vocabulary, *self._translator.names]  # as the labeler has them
+        self._rivals = Rivals.build(self._translator, self._encoder, names)
         self._scores = QueryScores(self._translator, saved.features.stored)
         self._search = ObjectSearch(
             saved.search_config, ObjectRegistry(), self._translator.min_score

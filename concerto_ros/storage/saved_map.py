@@ -48,7 +48,7 @@ class MapFeatures:
         cell: (N,) int32, row of the features of each point; -1 where the network has not looked.
         backbone: Digest of the weights that made them, see `weights_digest`.
         translator: From them to the space of texts.
-        vocabulary: Names that queries compete with.
+        vocabulary: Names that queries compete with, beside those of the translator.
     """
 
     stored: StoredFeatures

@@ -119,6 +119,21 @@ def test_a_map_can_be_searched_without_the_translator_that_it_was_made_with(file
     assert_same(MapSearch(elsewhere).search('lamp')[0], MapSearch(saved).search('lamp')[0])
 
 
+def test_names_of_the_translator_compete_with_a_query(file):
+    saved = SavedMap.load(file)
+    own, vocabulary = saved.features, saved.features.vocabulary
+
+    def probability(vocabulary, names):
+        translator = dataclasses.replace(own.translator, names=names)
+        features = dataclasses.replace(own, translator=translator, vocabulary=vocabulary)
+        return MapSearch(dataclasses.replace(saved, features=features)).search('lamp')[1]
+
+    among_names = probability(vocabulary, ('wall', 'blue chair'))
+    np.testing.assert_array_equal(among_names, probability((*vocabulary, 'blue chair'), ()))
+    known = np.isfinite(among_names)
+    assert (among_names[known] < probability(vocabulary, ())[known]).all()
+
+
 def test_all_of_the_translator_is_saved(file, tmp_path):
     saved = SavedMap.load(file)
     translator = dataclasses.replace(
