@@ -40,10 +40,12 @@ class Look:
 
     Attributes:
         header: Frame of what will be found, and stamp of the newest image in the map.
+        epoch: Of the map, see `PerceptionPipeline`.
         search: From `PerceptionPipeline.begin_search`.
     """
 
     header: Header
+    epoch: int
     search: Callable[..., SearchResult]
 
 
@@ -122,6 +124,7 @@ class MapKeeper:
         frame_id, T_frame_fusion = self._answer_frame()
         return Look(
             header=make_header(frame_id, self._pipeline.newest_stamp_ns),
+            epoch=self._pipeline.epoch,
             search=self._pipeline.begin_search(
                 question.text,
                 T_frame_fusion,
@@ -162,6 +165,7 @@ class MapKeeper:
         num_voxels = self._pipeline.num_voxels
         self._pipeline.reset()
         self._is_unread = False
+        self._publisher.forget_objects()
         self._publisher.hurry()
         self._after_labels()
         response.message = f'{num_voxels} voxels forgotten'

@@ -1,5 +1,6 @@
 """MapPublisher: what the node tells of its map, and when."""
 
+import threading
 from collections.abc import Callable
 
 from rclpy.clock import Clock, ClockType
@@ -55,6 +56,7 @@ class MapPublisher:
             LabelInfo, '~/language_label_info', latched
         )
         self._objects = node.create_publisher(MarkerArray, '~/objects', latched)
+        self._objects_lock = threading.Lock()
         self._integrated = node.create_publisher(Header, '~/integrated', reliable)
         self._map_pace, self._update_pace = Pace(_MAX_SHARE), Pace(_MAX_SHARE)
         self._published = self._state()
@@ -82,10 +84,24 @@ class MapPublisher:
         """Tell that a frame has been dealt with, so that a replay may send the next one."""
         self._integrated.publish(make_header(frame_id, stamp_ns))
 
-    def publish_objects(self, header: Header, result: SearchResult) -> None:
-        """Show what a search found; may be called by any thread."""
+    def publish_objects(self, header: Header, epoch: int, result: SearchResult) -> None:
+        """Show what a search found, unless its map is gone; may be called by any thread.
+
+        Args:
+            header: Frame of the objects and time of the map.
+            epoch: Of the map that was searched.
+            result: Its objects replace those shown before.
+        """
         labels = self._pipeline.language_labels
-        self._objects.publish(object_markers(header, result.objects, labels))
+        markers = object_markers(header, result.objects, labels)
+        with self._objects_lock:  # so that none are shown after they were forgotten
+            if epoch == self._pipeline.epoch:
+                self._objects.publish(markers)
+
+    def forget_objects(self) -> None:
+        """Show no objects any more, because the map was reset."""
+        with self._objects_lock:
+            self._objects.publish(object_markers(self.now(), (), self._pipeline.language_labels))
 
     def publish_map(self, frame_id: str, T_frame_fusion: Matrix | None, period: float) -> float:
         """Publish ~/map if it changed and its time has come.

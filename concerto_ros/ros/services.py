@@ -39,7 +39,7 @@ def offer_services(
     async def find(request: Any, response: Any) -> Any:
         def finish(look: Look) -> None:
             result = look.search(max_results=request.max_results, min_score=request.min_score)
-            publisher.publish_objects(look.header, result)
+            publisher.publish_objects(look.header, look.epoch, result)
             fill_response(response, look.header, request, result)
 
         return await _answered(finder.find(request, finish), response)

@@ -16,6 +16,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py.point_cloud2 import read_points
 from std_srvs.srv import Trigger
+from visualization_msgs.msg import MarkerArray
 
 from concerto_msgs.action import SearchObjects
 from concerto_msgs.msg import LabelInfo, Region
@@ -463,6 +464,59 @@ def test_a_search_survives_reset_and_a_new_vocabulary(start):
     status, result = system.end(search)
     assert status == GoalStatus.STATUS_CANCELED
     assert result.success
+
+
+def is_shown(message):
+    return len(message.markers) > 1  # the first one deletes what was shown before
+
+
+def test_a_reset_takes_the_objects_away(start):
+    system = start()
+    system.send(0)
+    system.find(min_score=SURE)
+    objects = system.listen(MarkerArray, 'objects')
+    assert is_shown(objects[-1])
+    assert system.call(Trigger, 'reset').success
+    system.graph.until(lambda: not is_shown(objects[-1]))
+
+
+def held_up_search(system, monkeypatch):
+    """Return a gate that every search waits at when it has seen the map, and what is shown."""
+    system.send(0)
+    system.find(min_score=NEVER)
+    objects = system.listen(MarkerArray, 'objects')
+    gate = Gate(ObjectSearch.find)
+    monkeypatch.setattr(ObjectSearch, 'find', partialmethod(gate))
+    return gate, objects
+
+
+@pytest.mark.parametrize('kind', ['service', 'action'])
+def test_a_search_that_a_reset_overtakes_shows_nothing(start, monkeypatch, kind):
+    system = start()
+    gate, objects = held_up_search(system, monkeypatch)
+    if kind == 'service':
+        future = system.ask(FindObjects, 'find_objects', text='lamp', min_score=SURE)
+    else:
+        future = system.search(min_score=SURE).end
+    system.graph.until(gate.reached.is_set)
+    assert system.call(Trigger, 'reset').success
+    gate.opened.set()
+    system.graph.until(future.done)
+    system.graph.spin_for(0.1)
+    assert not any(map(is_shown, objects))
+
+
+def test_a_cancelled_search_shows_nothing_afterwards(start, monkeypatch):
+    system = start()
+    gate, objects = held_up_search(system, monkeypatch)
+    search = system.search(min_score=SURE)
+    system.graph.until(gate.reached.is_set)
+    search.handle.cancel_goal_async()
+    assert system.end(search)[0] == GoalStatus.STATUS_CANCELED
+    gate.opened.set()
+    system.find(min_score=NEVER)  # takes its turn behind the other one
+    system.graph.spin_for(0.1)
+    assert not any(map(is_shown, objects))
 
 
 def test_a_search_that_fails_is_aborted_and_the_next_one_served(start, monkeypatch):
