@@ -169,6 +169,8 @@ def test_a_text_is_asked_for(room, capsys):
 def test_inspect_tells_what_a_map_holds(room, weights, capsys):
     assert main(['inspect', str(room / 'map.safetensors')]) == 0
     out, points = capsys.readouterr().out, SavedMap.load(room).points
+    assert main(['inspect', str(room)]) == 0
+    assert capsys.readouterr().out == out
     assert f'kind        map of {len(points):,} points in frame map' in out
     assert 'labels      unknown, wall, chair, lamp' in out
     assert f'features    of {len(points):,} points, by the backbone of weights ' in out

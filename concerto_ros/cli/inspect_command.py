@@ -1,4 +1,4 @@
-"""`concerto inspect`: what is in a file of weights, on one screen."""
+"""`concerto inspect`: what is in a file of weights or a map, on one screen."""
 
 import argparse
 import re
@@ -23,7 +23,7 @@ def add_inspect_command(commands: Any) -> argparse.ArgumentParser:
     """Add the command's parser to those of all commands, and return it."""
     parser: argparse.ArgumentParser = commands.add_parser(
         'inspect',
-        help='print what is in a file of weights',
+        help='print what is in a file of weights or a map',
         allow_abbrev=False,
         description='Print kind, configuration, sizes and SHA-256 of a backbone, a class head, '
         'a translator or a map.',
@@ -32,8 +32,8 @@ def add_inspect_command(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         'checkpoint',
         metavar='CHECKPOINT',
-        help='.pth or .safetensors file, folder of config.json and model.safetensors, or a '
-        f'published name: {", ".join(PUBLISHED)}',
+        help='.pth or .safetensors file, folder of config.json and model.safetensors, folder of '
+        f'"concerto map", or a published name: {", ".join(PUBLISHED)}',
     )
     return parser
 
@@ -46,10 +46,12 @@ def _run_inspect(args: argparse.Namespace) -> None:
 def _lines(name_or_path: str) -> Iterator[tuple[str, str]]:
     """Yield name and value of all there is to say, and fail where that ends."""
     from concerto_ros.model.checkpoint_config import STEM  # torch takes seconds to import
+    from concerto_ros.storage import FILE_NAME as MAP_NAME
     from concerto_ros.storage import FORMAT as MAP_FORMAT
     from concerto_ros.weights_file import read_weights_file
 
     path = find_weights(name_or_path)
+    path = path / MAP_NAME if (path / MAP_NAME).is_file() else path
     config, tensors, origin = read_weights_file(path)
     yield 'file', str(path)
     if name_or_path in PUBLISHED:
