@@ -4,7 +4,6 @@ import dataclasses
 import time
 from typing import Any
 
-from action_msgs.msg import GoalStatus
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -163,8 +162,8 @@ class _Errand:
     def _finish(self, look: Look) -> SearchObjects.Result:
         """End a look; not on the executor."""
         result = _search(look, self._question)
-        is_wanted = self._goal.status == GoalStatus.STATUS_EXECUTING
-        if result.verdict == 'found' and is_wanted:  # neither cancelled nor over
+        is_over = self._goal.is_cancel_requested or not self._goal.is_active
+        if result.verdict == 'found' and not is_over:
             self._publisher.publish_objects(look.header, look.epoch, result)
         answer = SearchObjects.Result()
         fill_response(answer, look.header, self._question, result)
