@@ -28,7 +28,7 @@ from concerto_ros.rooms.room import SyntheticRoom
 from concerto_ros.semantics import SCANNET20, ClassHead, Translator, load_text_encoder
 
 WORDS = ('wall', 'chair', 'blue chair', 'lamp')
-SMALL = {'map.device': 'cpu', 'depth.stride': 2}  # images are small, so most pixels are needed
+SMALL = {'map.device': 'cpu', 'semantics.checkpoint': '', 'depth.stride': 2}  # images are small, so most pixels are needed
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 
 

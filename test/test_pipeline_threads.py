@@ -74,4 +74,4 @@ def test_what_cannot_be_read_is_told(watched):
     with pytest.raises(SearchError, match='teapot'):
         pipeline.read(['lamp', 'teapot'])
     with pytest.raises(SearchError, match='no language model'):
-        PerceptionPipeline(ConcertoConfig()).read(['lamp'])
+        PerceptionPipeline(build(ConcertoConfig, {'semantics.checkpoint': ''})).read(['lamp'])

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from concerto_ros import box
 from concerto_ros.config.tree import param, section
 from concerto_ros.errors import ConfigError
 
 Qos = Literal['auto', 'reliable', 'best_effort']
-AUTO = 'auto'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,17 +94,17 @@ class SemanticsConfig:
     """The network and what reads its features."""
 
     checkpoint: str = param(
-        '',
+        box.NAME,
         'Concerto weights: nano, which comes with the package; a file; or a published name such '
         'as base after "concerto download base"; empty: all labels are unknown.',
     )
     head: str = param(
-        AUTO,
+        box.AUTO,
         'Class head for these weights; auto: that of nano, none for others; empty: none, and no '
         'semantic labels.',
     )
     translator: str = param(
-        AUTO,
+        box.AUTO,
         'Linear map to the text space; auto: that of nano, none for others; empty: none, and no '
         'language labels and no search.',
     )
@@ -226,7 +226,7 @@ class ConcertoConfig:
                 f'parameter "depth.min" ({self.depth.min} m) must be smaller than '
                 f'"depth.max" ({self.depth.max} m)'
             )
-        readers = {self.semantics.head, self.semantics.translator} - {AUTO, ''}
+        readers = {self.semantics.head, self.semantics.translator} - {box.AUTO, ''}
         if readers and not self.semantics.checkpoint:
             raise ConfigError(
                 'parameter "semantics.head" or "semantics.translator" is set without '
