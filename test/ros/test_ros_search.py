@@ -77,8 +77,12 @@ class System:
         """Have frames fused and labelled."""
         for number in numbers or (0,):
             self.node.worker.submit_frame((self.frames[number], 'map'))
-            for _ in range(2):  # a frame waits for one job at most
-                self.do(lambda: None)
+            self.finish_frame()
+
+    def finish_frame(self):
+        """Wait until the newest frame is fused and labelled."""
+        for _ in range(2):  # a frame waits for one job at most
+            self.do(lambda: None)
 
     def do(self, job):
         """Wait until the worker has done something."""
@@ -159,6 +163,7 @@ def test_ten_clients_are_served_while_frames_are_fused(start):
         system.node.worker.submit_frame((frame, 'map'))
         system.graph.spin_for(0.02)
     system.graph.until(lambda: all(future.done() for future in futures))
+    system.finish_frame()
     answers = [future.result() for future in futures]
     assert [answer.success for answer in answers] == [True, True, True, True, False] * 2
     assert all(answer.objects for answer in answers if answer.success)
