@@ -68,7 +68,7 @@ def test_the_table_lists_what_the_map_answers(room, search, tmp_path):
         assert ' '.join(f'{v:6.2f}' for v in hit.center) in line
         assert ' x '.join(f'{v:.2f}' for v in hit.box.size) in line
         assert f' {hit.num_points:,} ' in line
-    assert lines[2 + len(expected.objects) :] == ['', f'written  {tmp_path / "a.png"}']
+    assert lines[2 + len(expected.objects) :] == [f'written  {tmp_path / "a.png"}', '']
 
 
 def test_each_text_gets_a_picture_of_its_own(search, tmp_path):
@@ -79,6 +79,29 @@ def test_each_text_gets_a_picture_of_its_own(search, tmp_path):
     assert first.size == second.size == (1600, 800)
     assert (np.asarray(first) != np.asarray(second)).any(axis=2).mean() > 0.02
     assert out.count('written') == 2
+
+
+def test_a_text_that_is_given_twice_is_answered_once(search, tmp_path):
+    code, out, _ = search('lamp', 'the lamp', ' lamp')
+    assert (code, out.count('"lamp"')) == (0, 1)
+    assert [f.name for f in tmp_path.iterdir()] == ['a.png']
+
+
+def test_what_is_answered_is_shown_before_the_next_text_fails(search, tmp_path):
+    code, out, err = search('lamp', 'sofa')
+    assert code == 2
+    assert "'sofa' is not among the 4 words" in err
+    assert out.startswith('"lamp"  ')
+    assert out.endswith(f'written  {tmp_path / "a_1.png"}\n\n')
+    assert [f.name for f in tmp_path.iterdir()] == ['a_1.png']
+
+
+def test_the_help_says_what_is_replaced_and_which_language_is_read(capsys):
+    with pytest.raises(SystemExit, match='0'):
+        main(['search', '--help'])
+    text = ' '.join(capsys.readouterr().out.split())
+    assert 'Pictures of an earlier search are replaced.' in text
+    assert 'the default language model reads English' in text
 
 
 def test_the_picture_lies_beside_the_map_unless_it_is_named(room):
@@ -122,7 +145,8 @@ def test_what_is_nowhere_is_absent(search):
         (['lamp', '--min-score', '7'], ['min_score between 0 and 1, got 7']),
         (['lamp', '--translator', 'absent.pth'], ['absent.pth', 'no such file']),
         (['lamp', '--text-encoder', 'clip'], ["'open_clip:MODEL/PRETRAINED'", "'clip'"]),
-        (['lamp', '-o', 'a.jpg'], ['ending in .png', "'a.jpg'"]),
+        (['sofa', '-o', 'a.jpg'], ['ending in .png', "'a.jpg'"]),  # said before the search
+        (['sofa', '-o', 'absent/a.png'], ["no folder 'absent' to write 'a.png' to: create it"]),
     ],
 )
 def test_a_question_that_cannot_be_answered_ends_in_one_sentence(search, tmp_path, texts, parts):
@@ -142,9 +166,11 @@ def test_a_translator_of_another_backbone_ends_in_one_sentence(weights, search, 
     )
 
 
-def test_a_map_that_cannot_be_read_ends_in_one_sentence(room, search, tmp_path):
+def test_a_map_that_cannot_be_read_ends_in_one_sentence(room, search, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     assert_one_line(search('lamp', folder=tmp_path / 'empty'), 'map.safetensors', 'no such map')
+    assert main(['search', str(tmp_path / 'absent/map'), 'lamp']) == 2
+    assert 'absent/map: there is no such map' in capsys.readouterr().err
     cut = tmp_path / 'cut.safetensors'
     cut.write_bytes((room / 'map.safetensors').read_bytes()[:-100])
     assert_one_line(search('lamp', folder=cut), 'cut.safetensors is damaged')

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ from numpy.typing import NDArray
 
 from concerto_ros.cli.search_summary import print_answer
 from concerto_ros.errors import ConfigError
-from concerto_ros.structures import SearchResult
+from concerto_ros.visualization.files import check_target
 from concerto_ros.visualization.heat_map import HeatScene, heat_picture
 
 Corners = tuple[NDArray[np.float64], NDArray[np.float64]]
-Answer = tuple[str, SearchResult, NDArray[np.float32]]  # text, answer, probability of each point
 
 
 def add_search_command(commands: Any) -> argparse.ArgumentParser:
@@ -25,14 +23,20 @@ def add_search_command(commands: Any) -> argparse.ArgumentParser:
         help='search a map by text',
         allow_abbrev=False,
         description='Find what texts describe in a map that "concerto map" wrote: prints a table '
-        'for each text, and draws a picture of how probable it is where.',
+        'for each text, and draws a picture of how probable it is where. Pictures of an earlier '
+        'search are replaced.',
         epilog='Example: concerto search out/kitchen "coffee mug" "something to sit on"',
     )
     parser.set_defaults(run=_run_search, interrupted='the map is as it was', more='texts')
     parser.add_argument(
         'map', metavar='MAP', type=Path, help='folder of "concerto map", or its map.safetensors'
     )
-    parser.add_argument('texts', metavar='TEXT', nargs='+', help='what to look for')
+    parser.add_argument(
+        'texts',
+        metavar='TEXT',
+        nargs='+',
+        help='what to look for; the default language model reads English',
+    )
     parser.add_argument(
         '-o',
         '--output',
@@ -72,18 +76,17 @@ def add_search_command(commands: Any) -> argparse.ArgumentParser:
 
 def _run_search(args: argparse.Namespace) -> None:
     region = _region(args.region)
+    if args.output:
+        check_target(args.output, '.png')
     # Read when torch is loaded: its threads must not spin for cores that others keep busy.
     os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
     from concerto_ros.search.object_search import check_query  # torch takes seconds to import
     from concerto_ros.storage import MapSearch, SavedMap
 
-    texts = [check_query(text) for text in args.texts]
+    texts = list(dict.fromkeys(check_query(text) for text in args.texts))
     saved = SavedMap.load(args.map)
     search = MapSearch(saved, args.translator, args.text_encoder)
     limits = {'max_results': args.max_results, 'min_score': args.min_score}
-    answers = [(text, *search.search(text, region=region, **limits)) for text in texts]
-    for text, result, _ in answers:
-        print_answer(text, result, has_region=region is not None)
     scene = HeatScene(
         coord=saved.points.coord,
         color=saved.color,
@@ -92,7 +95,11 @@ def _run_search(args: argparse.Namespace) -> None:
         min_score=args.min_score or search.min_score,
         region=region,
     )
-    _draw(args, scene, answers)
+    for text, picture in zip(texts, _pictures(args, len(texts)), strict=True):
+        result, probability = search.search(text, region=region, **limits)
+        print_answer(text, result, has_region=region is not None)
+        heat_picture(picture, scene, probability, text, result)
+        print(f'written  {picture}\n')
 
 
 def _region(text: str) -> Corners | None:
@@ -109,10 +116,10 @@ def _region(text: str) -> Corners | None:
     return low, high
 
 
-def _draw(args: argparse.Namespace, scene: HeatScene, answers: Sequence[Answer]) -> None:
+def _pictures(args: argparse.Namespace, count: int) -> list[Path]:
+    """Return the file of each picture."""
     folder = args.map if args.map.is_dir() else args.map.parent
-    path = args.output or folder / 'search.png'
-    for number, (text, result, probability) in enumerate(answers, start=1):
-        file = path if len(answers) == 1 else path.with_stem(f'{path.stem}_{number}')
-        heat_picture(file, scene, probability, text, result)
-        print(f'written  {file}')
+    path: Path = args.output or folder / 'search.png'
+    if count == 1:
+        return [path]
+    return [path.with_stem(f'{path.stem}_{number}') for number in range(1, count + 1)]

@@ -22,7 +22,6 @@ def print_answer(text: str, result: SearchResult, *, has_region: bool) -> None:
         print('\n'.join(_lines(rows)))
     else:
         print(f'  {_sentence(result, where)}')
-    print()
 
 
 def _sentence(result: SearchResult, where: str) -> str:

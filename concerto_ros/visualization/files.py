@@ -8,6 +8,18 @@ from pathlib import Path
 from concerto_ros.errors import MapFileError
 
 
+def check_target(path: Path, extension: str) -> None:
+    """Refuse a file before the work that would fill it.
+
+    Raises:
+        MapFileError: Its extension is another one, or its folder is missing.
+    """
+    if path.suffix.lower() != extension:
+        raise MapFileError(f'expected a file name ending in {extension}, got {str(path)!r}')
+    if not os.path.isdir(path.parent):  # which also says so of a name that is too long
+        raise MapFileError(f'no folder {str(path.parent)!r} to write {path.name!r} to: create it')
+
+
 @contextmanager
 def replacing(path: str | Path, extension: str) -> Iterator[Path]:
     """Give a path beside `path` to write to; on success it replaces `path`, else it is removed.
@@ -20,14 +32,9 @@ def replacing(path: str | Path, extension: str) -> Iterator[Path]:
         MapFileError: The extension is another one, the folder is missing, or the disk refuses.
     """
     path = Path(path)
-    if path.suffix.lower() != extension:
-        raise MapFileError(f'expected a file name ending in {extension}, got {str(path)!r}')
+    check_target(path, extension)
     temporary = path.with_name(path.name + '.tmp')
     try:
-        if not path.parent.is_dir():
-            raise MapFileError(
-                f'no folder {str(path.parent)!r} to write {path.name!r} to: create it'
-            )
         yield temporary
         os.replace(temporary, path)
     except OSError as err:
