@@ -1,6 +1,6 @@
 import numpy as np
 
-from concerto_ros.search.registry import ObjectRegistry
+from concerto_ros.search.registry import ObjectRegistry, _new_name
 
 
 def bounds(x, size=20):
@@ -60,3 +60,26 @@ def test_flat_things_are_recognised_when_they_shift_by_a_voxel():
 def test_a_text_without_letters_still_gives_an_id():
     (name,) = ObjectRegistry().identify([bounds(0)], ['?!'])
     assert name.startswith('object_')
+
+
+def test_what_was_not_found_for_longest_is_forgotten():
+    registry = ObjectRegistry(capacity=2)
+    first, second = registry.identify([bounds(0), bounds(50)], ['chair', 'chair'])
+    assert registry.identify([bounds(2)], ['chair']) == [first]  # and is the newest now
+    registry.identify([bounds(100)], ['chair'])
+    assert len(registry) == 2
+    assert registry.identify([bounds(4)], ['chair']) == [first]
+    assert registry.identify([bounds(52)], ['chair']) != [second]
+
+
+def test_an_answer_larger_than_the_memory_has_an_id_for_every_object():
+    registry = ObjectRegistry(capacity=2)
+    assert len(set(registry.identify([bounds(0)] * 5, ['cup'] * 5))) == 5
+    assert len(registry) == 2
+
+
+def test_ids_get_longer_when_the_short_ones_are_taken():
+    taken = {f'cup_{number:04x}' for number in range(2**16)}
+    name = _new_name(bounds(0), 'cup', taken)
+    assert name.startswith('cup_')
+    assert len(name) == len('cup_') + 6
