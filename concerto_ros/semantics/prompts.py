@@ -47,6 +47,6 @@ def clean_name(name: str) -> str:
 
 
 def _plain(c: str) -> str:
-    if c == '_' or c.isspace() or unicodedata.category(c) == 'Cc':
+    if c == '_' or c.isspace():
         return ' '
     return '' if unicodedata.category(c)[0] == 'C' else c

@@ -28,7 +28,8 @@ def test_no_names():
     [
         ('a mug', 'mug'),
         ('  The  wine_glass\n', 'wine glass'),
-        ('so\x07fa\u200b\ud800', 'so fa'),
+        ('so\x07fa\u200b\ud800', 'sofa'),
+        ('wine\tglass\x85\x1b rack', 'wine glass rack'),
         ('a', 'a'),
         ('A4 paper', 'A4 paper'),
         ('椅子', '椅子'),
