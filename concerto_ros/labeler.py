@@ -25,6 +25,7 @@ from concerto_ros.model.precision import DTYPES, precision
 from concerto_ros.model.serialization import MAX_DEPTH
 from concerto_ros.model.sparse_conv import select_backend, use_backend
 from concerto_ros.network_input import prepare_rows
+from concerto_ros.seen_features import SeenFeatures
 from concerto_ros.semantics import (
     ClassHead,
     OpenVocabulary,
@@ -52,7 +53,7 @@ NO_WEIGHTS = (
 
 
 class Labeler:
-    """The network with what reads its features; remembers the features of its newest run.
+    """The network with what reads its features; remembers what it has looked at.
 
     Attributes:
         notices: Sentences for people: what is loaded, or that nothing is.
@@ -86,9 +87,7 @@ class Labeler:
         self._rivals: Rivals | None = None
         self._rivals_of: OpenVocabulary | None = None
         self._scores: QueryScores | None = None
-        self._features: StoredFeatures | None = None
-        self._rows = torch.empty(0, dtype=torch.int64, device=device)
-        self._cell = self._rows
+        self._seen: SeenFeatures | None = None
         if config.checkpoint:
             self._load(config)
 
@@ -119,8 +118,7 @@ class Labeler:
 
     def forget(self) -> None:
         """Forget the features, because the map was reset."""
-        self._scores = self._features = None
-        self._rows = self._cell = self._rows[:0]
+        self._scores = self._seen = None
 
     @torch.inference_mode()
     def label(self, voxel_map: VoxelMap, rows: Tensor, config: SemanticsConfig) -> None:
@@ -153,18 +151,20 @@ class Labeler:
                 rows, label[cell].to(torch.uint16), confidence[cell], column=_SEMANTIC
             )
         if self._translator is not None:
-            self._features = StoredFeatures(pyramid)
-            self._scores = QueryScores(self._translator, self._features)
-            self._rows, self._cell = rows, cell
+            features = StoredFeatures(pyramid)
+            norms = QueryScores(self._translator, features).norms
+            seen = SeenFeatures(rows=rows, cell=cell, stored=features, norms=norms)
             if self._vocabulary is not None:
-                label, confidence = self._name(self._vocabulary, config.min_confidence)
+                label, confidence = _named(seen, self._vocabulary, config.min_confidence)
                 voxel_map.write_labels(rows, label, confidence, column=_LANGUAGE)
+            self._seen = seen if self._seen is None else self._seen.updated(seen, len(voxel_map))
+            self._scores = QueryScores(self._translator, self._seen.stored, self._seen.norms)
 
     @torch.inference_mode()
     def relabel(self, voxel_map: VoxelMap, names: Sequence[str], config: SemanticsConfig) -> None:
         """Take another open vocabulary, and label by it what the network has looked at.
 
-        All other voxels become unknown, since their ids meant other names.
+        All other voxels are unknown, as they were before.
 
         Args:
             voxel_map: The map.
@@ -180,19 +180,14 @@ class Labeler:
         num_voxels = len(voxel_map)
         label = torch.zeros(num_voxels, dtype=torch.int32, device=self._device)
         confidence = torch.zeros(num_voxels, device=self._device)
-        if self._scores is not None:
-            found, confidence[self._rows] = self._name(vocabulary, config.min_confidence)
-            label[self._rows] = found.int()
+        if self._seen is not None:
+            found, confidence[self._seen.rows] = _named(
+                self._seen, vocabulary, config.min_confidence
+            )
+            label[self._seen.rows] = found.int()
         rows = torch.arange(num_voxels, device=self._device)
         voxel_map.write_labels(rows, label.to(torch.uint16), confidence, column=_LANGUAGE)
         self._vocabulary = vocabulary
-
-    def _name(self, vocabulary: OpenVocabulary, min_confidence: float) -> tuple[Tensor, Tensor]:
-        """Return names (M,) uint16 and confidences (M,) of the rows with features."""
-        assert self._scores is not None
-        vocabulary = dataclasses.replace(vocabulary, min_confidence=min_confidence)
-        label, confidence = vocabulary.predict(self._scores.features, self._scores.norms)
-        return label.int()[self._cell].to(torch.uint16), confidence[self._cell]
 
     @torch.inference_mode()
     def scores(self, query: str) -> tuple[Tensor, Tensor]:
@@ -202,7 +197,7 @@ class Labeler:
         in every room, see `QueryScores`.
 
         Returns:
-            rows: (M,) int64 of the map, those that the newest run of the network looked at.
+            rows: (M,) int64 of the map, those that the network has looked at.
             scores: (M,) float32 in 0..1.
 
         Raises:
@@ -210,22 +205,24 @@ class Labeler:
         """
         translator, encoder = self._language()
         embedding = translator.encode(encoder, [query])
-        if self._scores is None:
-            return self._rows, torch.empty(0, device=self._device)
+        if self._scores is None or self._seen is None:
+            nothing = torch.empty(0, device=self._device)
+            return nothing.long(), nothing
         rivals = self._current_rivals(translator, encoder)
-        return self._rows, self._scores.probability(query, embedding, rivals)[self._cell]
+        probability = self._scores.probability(query, embedding, rivals)
+        return self._seen.rows, probability[self._seen.cell]
 
     def map_features(self, rows: Tensor, num_voxels: int) -> MapFeatures | None:
         """Return what the network knows of rows (S,) of the map.
 
         None if nothing is kept: there is no translator, or the network has not looked yet.
         """
-        if self._backbone is None or self._translator is None or self._features is None:
+        if self._backbone is None or self._translator is None or self._seen is None:
             return None
         cell = torch.full((num_voxels,), -1, dtype=torch.int32, device=self._device)
-        cell[self._rows] = self._cell.int()
+        cell[self._seen.rows] = self._seen.cell.int()
         return MapFeatures(
-            stored=self._features,
+            stored=self._seen.stored,
             cell=cell[rows].cpu().numpy(),
             backbone=weights_digest(self._backbone),
             translator=self._translator,
@@ -256,8 +253,7 @@ class Labeler:
         """Return what queries compete with, read anew only when the vocabulary has changed."""
         if self._rivals is None or self._rivals_of is not self._vocabulary:
             names = () if self._vocabulary is None else self._vocabulary.names
-            # With those of training, so that a small vocabulary makes no answer more certain.
-            self._rivals = Rivals.build(translator, text_encoder, [*names, *translator.names])
+            self._rivals = Rivals.build(translator, text_encoder, names)
             self._rivals_of = self._vocabulary
         return self._rivals
 
@@ -307,6 +303,15 @@ class Labeler:
         if names:
             self._vocabulary = OpenVocabulary.build(translator, encoder, names)
         self._translator, self._text_encoder = translator, encoder
+
+
+def _named(
+    seen: SeenFeatures, vocabulary: OpenVocabulary, min_confidence: float
+) -> tuple[Tensor, Tensor]:
+    """Return names (M,) uint16 and confidences (M,) of the rows with features."""
+    vocabulary = dataclasses.replace(vocabulary, min_confidence=min_confidence)
+    label, confidence = vocabulary.predict(seen.stored, seen.norms)
+    return label.int()[seen.cell].to(torch.uint16), confidence[seen.cell]
 
 
 def _check_width(kind: str, path: str, weight: Tensor, backbone: PointTransformerV3) -> None:

@@ -170,7 +170,7 @@ class PerceptionPipeline:
     def relabel(self, names: Sequence[str]) -> Labels:
         """Give the map other language labels, at once and without running the network again.
 
-        What the network has not looked at since becomes unknown.
+        What the network has not looked at yet stays unknown.
 
         Args:
             names: The new vocabulary; of what is there, each name once.
@@ -221,8 +221,8 @@ class PerceptionPipeline:
     ) -> Callable[..., SearchResult]:
         """Take from the map what a search needs, so that another thread can do the rest.
 
-        The cost grows with the window that the network has looked at and with what scores high in
-        the region, hardly with the map.
+        The cost grows with what the network has looked at and with what scores high in the
+        region.
 
         Args:
             text: For example 'blue chair'.

@@ -16,7 +16,7 @@ LAYERS = [
     ('concerto_ros.geometry',),
     ('concerto_ros.mapping', 'concerto_ros.model', 'concerto_ros.semantics'),
     ('concerto_ros.search',),
-    ('concerto_ros.network_input', 'concerto_ros.storage'),
+    ('concerto_ros.network_input', 'concerto_ros.seen_features', 'concerto_ros.storage'),
     ('concerto_ros.labeler',),
     ('concerto_ros.pipeline',),
     ('concerto_ros.io', 'concerto_ros.visualization', 'concerto_ros.rooms'),

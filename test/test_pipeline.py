@@ -28,7 +28,11 @@ from concerto_ros.rooms.room import SyntheticRoom
 from concerto_ros.semantics import SCANNET20, ClassHead, Translator, load_text_encoder
 
 WORDS = ('wall', 'chair', 'blue chair', 'lamp')
-SMALL = {'map.device': 'cpu', 'semantics.checkpoint': '', 'depth.stride': 2}  # images are small, so most pixels are needed
+SMALL = {
+    'map.device': 'cpu',
+    'semantics.checkpoint': '',
+    'depth.stride': 2,
+}  # images are small, so most pixels are needed
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 
 
@@ -287,6 +291,37 @@ def test_a_window_is_the_part_nearest_to_the_camera(frames, weights):
     is_labelled = cloud.label > 0
     assert is_labelled.sum() == num_labelled
     assert np.median(distance[is_labelled]) < np.median(distance[~is_labelled])
+
+
+def test_what_the_network_has_looked_at_stays_searchable(frames, weights):
+    """Windows smaller than the map, as where a robot drives on."""
+    pipeline = mapped([], {**weights, 'semantics.max_points': 1500})
+    shares = []
+    for frame in frames:
+        pipeline.integrate(frame)
+        pipeline.update_semantics()
+        shares.append(pipeline.search('lamp').observed_share)
+    rows, _ = pipeline._labeler.scores('lamp')
+    assert len(rows) > 1.5 * 1500
+    assert len(torch.unique(rows)) == len(rows)
+    seen = pipeline._labeler._seen
+    assert len(seen.norms) == seen.stored.num_points == len(torch.unique(seen.cell))
+    is_labelled = pipeline.cloud().language_label > 0
+    pipeline.relabel(['wall', 'lamp'])
+    relabelled = pipeline.cloud().language_label > 0
+    np.testing.assert_array_equal(relabelled, is_labelled)
+    assert relabelled.mean() == pytest.approx(shares[-1], abs=0.02)
+    rows, again = pipeline._labeler.scores('lamp')
+    pipeline.integrate(frames[-1])
+    pipeline.update_semantics()
+    rows_after, scores_after = pipeline._labeler.scores('lamp')
+    assert len(rows_after) < len(rows) + 1500
+    old = dict(zip(rows.tolist(), again.tolist(), strict=True))
+    change = [
+        abs(old.get(row, np.inf) - score)
+        for row, score in zip(rows_after.tolist(), scores_after.tolist(), strict=True)
+    ]
+    assert np.mean(np.array(change) < 1e-5) > 0.3  # what the newest window does not show
 
 
 def test_unsure_labels_are_unknown(frames, weights):

@@ -53,6 +53,13 @@ class StoredLevel:
             torch.sum(products.mul_(feat), 1, out=result[rows])
         return result
 
+    def joined(self, other: 'StoredLevel') -> 'StoredLevel':
+        """Return the rows of this level, then those of another."""
+        scale = max(self.scale, other.scale)
+        feats = [level.feat * (level.scale / scale) for level in (self, other)]
+        inverse = torch.cat([self.inverse, other.inverse + len(self.feat)])
+        return StoredLevel(torch.cat(feats), scale, inverse)
+
     def _parts(self) -> Iterator[slice]:
         step = max(1, _MAX_NUMBERS // max(1, self.feat.shape[1]))
         for start in range(0, len(self.feat), step):
@@ -83,6 +90,22 @@ class StoredFeatures:
         features = cls.__new__(cls)
         features.levels = tuple(levels)
         return features
+
+    def take(self, rows: Tensor) -> 'StoredFeatures':
+        """Return the features of points (M,) int64, each once, and the coarser cells they need."""
+        levels = []
+        for number, level in enumerate(self.levels):
+            inverse = level.inverse
+            if number:
+                rows, inverse = torch.unique(inverse[rows], return_inverse=True)
+            levels.append(StoredLevel(level.feat[rows], level.scale, inverse.int()))
+        return StoredFeatures.of_levels(levels)
+
+    def joined(self, other: 'StoredFeatures') -> 'StoredFeatures':
+        """Return the features of these points, then of those of another of the same widths."""
+        return StoredFeatures.of_levels(
+            [a.joined(b) for a, b in zip(self.levels, other.levels, strict=True)]
+        )
 
     @property
     def num_points(self) -> int:

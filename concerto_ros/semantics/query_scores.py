@@ -53,7 +53,7 @@ class Rivals:
     def build(
         cls, translator: Translator, text_encoder: TextEncoder, vocabulary: Sequence[str]
     ) -> 'Rivals':
-        """Read a vocabulary, and those of the background that the encoder knows.
+        """Read a vocabulary, and what the encoder knows of names of training and background.
 
         Raises:
             CheckpointError: The translator was trained for another text encoder.
@@ -61,7 +61,8 @@ class Rivals:
         """
         names = list(dict.fromkeys(vocabulary))
         vectors = [translator.encode(text_encoder, names)]
-        for prompt in BACKGROUND:
+        # Names of training compete always, so that a small vocabulary makes no answer surer.
+        for prompt in (*translator.names, *BACKGROUND):
             if prompt not in names:
                 with suppress(SearchError):
                     vectors.append(translator.encode(text_encoder, [prompt]))
@@ -102,12 +103,15 @@ class QueryScores:
     Args:
         translator: From features to the space of texts.
         features: Of N points.
+        norms: (N,) float32, if already known.
     """
 
-    def __init__(self, translator: Translator, features: LinearFeatures) -> None:
+    def __init__(
+        self, translator: Translator, features: LinearFeatures, norms: Tensor | None = None
+    ) -> None:
         self._translator = translator
         self.features = features
-        self.norms = translator.norms(features).clamp(min=_SHORTEST)
+        self.norms = translator.norms(features).clamp(min=_SHORTEST) if norms is None else norms
         self._rivals: Rivals | None = None
         self._log_rivals = self.norms[:0]
 

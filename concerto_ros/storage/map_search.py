@@ -43,8 +43,8 @@ class MapSearch:
             self._translator = _load_translator(translator, saved.features.backbone)
         spec = text_encoder or str(saved.settings.get('semantics.text_encoder', ''))
         self._encoder = load_text_encoder(spec or self._translator.text_encoder)
-        names = [*saved.features.vocabulary, *self._translator.names]  # as the labeler has them
-        self._rivals = Rivals.build(self._translator, self._encoder, names)
+        vocabulary = saved.features.vocabulary
+        self._rivals = Rivals.build(self._translator, self._encoder, vocabulary)
         self._scores = QueryScores(self._translator, saved.features.stored)
         self._search = ObjectSearch(
             saved.search_config, ObjectRegistry(), self._translator.min_score

@@ -62,7 +62,10 @@ def test_a_whole_number_will_do_for_a_float_but_not_the_reverse():
         ({'depth.stride': True}, 'must be a whole number, got True, a bool'),
         ({'input.qos': 'best'}, 'must be one of auto, reliable, best_effort, got "best"'),
         ({'depth.min': 5.0}, r'"depth.min" \(5.0 m\) must be smaller than "depth.max"'),
-        ({'semantics.head': 'head.pth', 'semantics.checkpoint': ''}, 'without "semantics.checkpoint"'),
+        (
+            {'semantics.head': 'head.pth', 'semantics.checkpoint': ''},
+            'without "semantics.checkpoint"',
+        ),
     ],
 )
 def test_nonsense_is_refused(values, match):

@@ -295,7 +295,7 @@ def test_missing_files_and_other_suffixes_are_refused(tmp_path):
         CheckpointError, match=r'must be a \.pth or .* one of the names nano, .*tiny, small'
     ):
         load_checkpoint(tmp_path / 'weights.onnx')
-    with pytest.raises(CheckpointError, match='one of the names nano, .*tiny, small'):
+    with pytest.raises(CheckpointError, match=r'one of the names nano, .*tiny, small'):
         load_checkpoint('bass')
     (tmp_path / 'folder.pth').mkdir()
     with pytest.raises(CheckpointError, match=r'model\.safetensors: there is no such file'):

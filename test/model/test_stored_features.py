@@ -100,3 +100,24 @@ def test_maps_of_another_width_are_refused(tiny_model, random_points):
         stored.linear(torch.zeros(1, 3), torch.zeros(1))
     with pytest.raises(CheckpointError, match='expected a linear map from'):
         stored.lengths(torch.zeros(1, 3), torch.zeros(1))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize('largest', [1.0, 1e7])
+def test_taken_and_joined_features_are_those_of_their_points(tiny_model, random_points, largest):
+    first = StoredFeatures(pyramid_of(tiny_model, random_points))
+    pyramid = pyramid_of(tiny_model, random_points)
+    pyramid.levels[1].feat.mul_(largest)
+    second = StoredFeatures(pyramid)
+    rows = torch.randperm(340)[:100]
+    weight, bias = (
+        torch.randn(3, sum(level.feat.shape[1] for level in first.levels)),
+        torch.ones(3),
+    )
+    taken = first.take(rows)
+    assert taken.num_bytes < first.num_bytes
+    torch.testing.assert_close(taken.linear(weight, bias), first.linear(weight, bias)[rows])
+    found = taken.joined(second).linear(weight, bias)
+    if largest == 1.0:
+        torch.testing.assert_close(found[:100], first.linear(weight, bias)[rows])
+    torch.testing.assert_close(found[100:], second.linear(weight, bias))
