@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from concerto_ros.errors import CheckpointError
+from concerto_ros.semantics.backbone_check import check_trained_on
 from concerto_ros.semantics.labels import SCANNET20, make_labels
 from concerto_ros.semantics.linear_features import LinearFeatures
 from concerto_ros.structures import Labels
@@ -105,12 +106,7 @@ class ClassHead:
         Raises:
             CheckpointError: It is another; the message tells the cure.
         """
-        if self.backbone not in ('', digest):
-            raise CheckpointError(
-                f'the class head was trained on the backbone of weights {self.backbone}, this one '
-                f'has {digest}: load that checkpoint, or train a head on this one with '
-                'training.probe'
-            )
+        check_trained_on('class head', self.backbone, digest, 'training.probe')
 
     @property
     def labels(self) -> Labels:

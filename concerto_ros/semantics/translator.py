@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from concerto_ros.errors import CheckpointError
+from concerto_ros.semantics.backbone_check import check_trained_on
 from concerto_ros.semantics.linear_features import LinearFeatures, MeasuredFeatures
 from concerto_ros.semantics.prompts import embed_names
 from concerto_ros.semantics.text_encoder import TextEncoder
@@ -144,12 +145,7 @@ class Translator:
         Raises:
             CheckpointError: It is another; the message tells the cure.
         """
-        if self.backbone not in ('', digest):
-            raise CheckpointError(
-                f'the translator was trained on the backbone of weights {self.backbone}, this '
-                f'one has {digest}: load that checkpoint, or train a translator on this one with '
-                'training.translate'
-            )
+        check_trained_on('translator', self.backbone, digest, 'training.translate')
 
     def encode(self, text_encoder: TextEncoder, texts: Sequence[str]) -> Tensor:
         """Return (len(texts), D) float32 unit vectors of texts, in the space of this translator.
