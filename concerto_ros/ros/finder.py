@@ -13,6 +13,7 @@ from concerto_ros.ros.map_keeper import Look, MapKeeper
 from concerto_ros.ros.search_messages import Question
 from concerto_ros.ros.worker import LatestWorker
 from concerto_ros.search.object_search import check_query
+from concerto_ros.semantics import check_names
 
 Answer = TypeVar('Answer')
 
@@ -48,6 +49,16 @@ class Finder:
             SearchError: There is no language model, or it does not know a text.
         """
         await self._readers.run(partial(self._pipeline.read, texts))
+
+    async def read_vocabulary(self, names: Sequence[str]) -> None:
+        """Have the names of a vocabulary read, unless they are none.
+
+        Raises:
+            SearchError: There is no language model, it does not know a name, or the list is
+                empty, too long, or names a thing twice.
+        """
+        await self._readers.run(partial(check_names, names))
+        await self.read(names)
 
     async def find(self, question: Question, finish: Callable[[Look], Answer]) -> Answer:
         """Search the map as it is now.

@@ -26,7 +26,7 @@ from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.search_messages import Question
 from concerto_ros.ros.transforms import Transforms
 from concerto_ros.search.regions import Region, inside
-from concerto_ros.structures import SearchResult
+from concerto_ros.structures import MapCloud, SearchResult
 from concerto_ros.visualization.ply import write_ply
 
 FramedImage = tuple[RGBDFrame, str]  # with the frame in which it is to be fused
@@ -144,7 +144,7 @@ class MapKeeper:
         self._publisher.hurry()
         self._after_labels()
         response.labels = label_info(self._publisher.now(), labels)
-        response.message = f'the map is labelled by {len(request.names)} names now'
+        response.message = _relabelled(len(labels.names) - 1, self._pipeline.cloud())
         response.success = True
 
     def save(self, request: SaveMap.Request, response: SaveMap.Response) -> None:
@@ -205,6 +205,18 @@ class MapKeeper:
         T = self._transforms.latest(frame_id, region_frame)
         corners = np.array(list(product(*zip(low, high, strict=True)))) @ T[:3, :3].T + T[:3, 3]
         return corners.min(axis=0), corners.max(axis=0)
+
+
+def _relabelled(num_names: int, cloud: MapCloud) -> str:
+    num_labelled = np.count_nonzero(cloud.language_label)
+    names = '1 name' if num_names == 1 else f'{num_names} names'
+    sentence = (
+        f'the vocabulary has {names} now, and {num_labelled} of {len(cloud)} voxels are labelled '
+        'by it'
+    )
+    if num_labelled == len(cloud):
+        return sentence
+    return f'{sentence}; the rest is unknown until the network looks at it'
 
 
 def _full_path(path: str) -> Path:

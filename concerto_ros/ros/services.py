@@ -46,7 +46,7 @@ def offer_services(
 
     async def relabel(request: Any, response: Any) -> Any:
         async def work() -> None:
-            await finder.read(request.names)
+            await finder.read_vocabulary(request.names)
             await worker.run(partial(keeper.relabel, request, response))
 
         return await _answered(work(), response)

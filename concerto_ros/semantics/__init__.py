@@ -13,7 +13,7 @@ from concerto_ros.semantics.head import ClassHead
 from concerto_ros.semantics.labels import SCANNET20, make_labels, palette
 from concerto_ros.semantics.linear_features import LinearFeatures
 from concerto_ros.semantics.open_vocabulary import OpenVocabulary
-from concerto_ros.semantics.prompts import clean_name
+from concerto_ros.semantics.prompts import check_names, clean_name
 from concerto_ros.semantics.query_scores import QueryScores, Rivals
 from concerto_ros.semantics.text_encoder import TextEncoder, load_text_encoder
 from concerto_ros.semantics.translator import Translator
@@ -27,6 +27,7 @@ __all__ = [
     'Rivals',
     'TextEncoder',
     'Translator',
+    'check_names',
     'clean_name',
     'load_text_encoder',
     'make_labels',

@@ -1,6 +1,5 @@
 """OpenVocabulary: every point gets the best of a list of names that may change at any time."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,12 +9,10 @@ from torch import Tensor
 from concerto_ros.errors import SearchError
 from concerto_ros.semantics.labels import make_labels
 from concerto_ros.semantics.linear_features import LinearFeatures
-from concerto_ros.semantics.prompts import clean_name
+from concerto_ros.semantics.prompts import MAX_NAMES, check_names
 from concerto_ros.semantics.text_encoder import TextEncoder
 from concerto_ros.semantics.translator import Translator, query_parts
 from concerto_ros.structures import Labels
-
-_MAX_NAMES = 2**16 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,9 +35,9 @@ class OpenVocabulary:
     min_confidence: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.names) <= _MAX_NAMES or len(self.text_embedding) != len(self.names):
+        if not 0 < len(self.names) <= MAX_NAMES or len(self.text_embedding) != len(self.names):
             raise SearchError(
-                f'a vocabulary needs 1 to {_MAX_NAMES} names with one embedding each, '
+                f'a vocabulary needs 1 to {MAX_NAMES} names with one embedding each, '
                 f'got {len(self.names)} names and {len(self.text_embedding)} embeddings'
             )
 
@@ -56,10 +53,10 @@ class OpenVocabulary:
 
         Raises:
             CheckpointError: The translator was trained for another text encoder.
-            SearchError: The list is empty, names a thing twice, or the encoder does not know a
-                name.
+            SearchError: The list is empty or too long, names a thing twice, or the encoder does
+                not know a name.
         """
-        _refuse_duplicates(names)
+        check_names(names)
         return cls(
             translator=translator,
             names=tuple(names),
@@ -104,10 +101,3 @@ class OpenVocabulary:
         confidence = (highest - total).exp().clamp(max=1)
         label = torch.where(confidence >= self.min_confidence, best + 1, 0)
         return label.to(torch.uint16), confidence
-
-
-def _refuse_duplicates(names: Sequence[str]) -> None:
-    times = Counter(clean_name(name).casefold() for name in names)
-    twice = ', '.join(name for name, count in times.items() if count > 1)
-    if twice:
-        raise SearchError(f'the vocabulary names {twice} more than once: name each thing once')

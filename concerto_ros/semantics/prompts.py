@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn import functional
 from concerto_ros.errors import SearchError
 from concerto_ros.semantics.text_encoder import TextEncoder
 
+MAX_NAMES = 2**16 - 1  # of a vocabulary, since labels have 16 bits and 0 is unknown
 _MAX_CHARACTERS = 300  # about what CLIP reads, 77 pieces of words
 
 
@@ -44,6 +46,24 @@ def clean_name(name: str) -> str:
     if not any(map(str.isalnum, text)):
         raise SearchError(f'the text {name!r} has no word: name a thing, such as "chair"')
     return text
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse what is no vocabulary, before a language model reads it.
+
+    Raises:
+        SearchError: The list is empty or too long, names a thing twice, or a name has no word or
+            more than anybody reads.
+    """
+    if not 0 < len(names) <= MAX_NAMES:
+        raise SearchError(
+            f'a vocabulary needs 1 to {MAX_NAMES} names, got {len(names)}: name what labels shall '
+            'tell apart, such as "chair" and "wall"'
+        )
+    times = Counter(clean_name(name).casefold() for name in names)
+    twice = ', '.join(name for name, count in times.items() if count > 1)
+    if twice:
+        raise SearchError(f'the vocabulary names {twice} more than once: name each thing once')
 
 
 def _plain(c: str) -> str:

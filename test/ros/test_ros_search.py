@@ -201,12 +201,13 @@ def test_a_new_vocabulary_labels_the_map_at_once(start):
     num_maps = len(maps)
     answer = system.call(Relabel, 'relabel', names=['blue chair', 'wall'])
     assert answer.success, answer.message
-    assert answer.message == 'the map is labelled by 2 names now'
+    cloud = system.do(system.node.pipeline.cloud)
+    share = f'{len(cloud)} of {len(cloud)} voxels'
+    assert answer.message == f'the vocabulary has 2 names now, and {share} are labelled by it'
     assert answer.labels.names == ['unknown', 'blue chair', 'wall']
     system.graph.until(lambda: len(tables) == 2 and len(maps) > num_maps)
     assert tables[-1].names == answer.labels.names
     assert tables[-1].colors == answer.labels.colors
-    cloud = system.do(system.node.pipeline.cloud)
     published = read_points(maps[-1])['language_label']
     np.testing.assert_array_equal(np.sort(published), np.sort(cloud.language_label))
     assert set(published) == {1, 2}
@@ -215,7 +216,7 @@ def test_a_new_vocabulary_labels_the_map_at_once(start):
 @pytest.mark.parametrize(
     ('names', 'reason'),
     [
-        ([], '1 to 65535 names'),
+        ([], 'needs 1 to 65535 names, got 0: name what labels shall tell apart, such as "chair"'),
         (['wall', 'lamp', 'wall'], 'names wall more than once'),
         (['wall', ' '], 'has no word'),
         (['wall', 'teapot'], "'teapot' is not among"),
@@ -234,6 +235,28 @@ def test_a_vocabulary_that_is_none_is_refused_and_the_old_one_stays(start, names
     np.testing.assert_array_equal(system.do(system.node.pipeline.cloud).language_label, before)
     assert system.node.pipeline.language_labels.names == ('unknown', 'wall', 'chair', 'lamp')
     assert system.node.worker.num_failures == 0
+
+
+def test_the_message_says_how_much_of_the_map_has_labels(start):
+    system = start(**{'semantics.max_points': 300})
+    system.send(0)
+    answer = system.call(Relabel, 'relabel', names=['wall'])
+    label = system.do(system.node.pipeline.cloud).language_label
+    assert 0 < np.count_nonzero(label) < len(label)
+    assert answer.message == (
+        f'the vocabulary has 1 name now, and {np.count_nonzero(label)} of {len(label)} voxels are '
+        'labelled by it; the rest is unknown until the network looks at it'
+    )
+
+
+@pytest.mark.parametrize('names', [[], ['wall'] * 70_000, ['wall', ' Wall'], ['wall', '?']])
+def test_what_is_no_vocabulary_is_not_read(start, monkeypatch, names):
+    system = start()
+    read = []
+    monkeypatch.setattr(system.node.pipeline, 'read', read.append)
+    answer = system.call(Relabel, 'relabel', names=names)
+    assert not answer.success
+    assert not read
 
 
 def test_two_thousand_names_are_a_vocabulary(start, tiny_weights, tmp_path):

@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import normalize
 
 from concerto_ros.errors import SearchError
-from concerto_ros.semantics.prompts import clean_name, embed_names
+from concerto_ros.semantics.prompts import check_names, clean_name, embed_names
 from concerto_ros.semantics.text_encoder import VocabularyEncoder
 
 
@@ -50,6 +50,21 @@ def test_texts_without_words_are_refused(name):
 def test_very_long_texts_are_refused():
     with pytest.raises(SearchError, match='has 10000 characters, at most 300 are read'):
         clean_name('x' * 10_000)
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        ([], 'needs 1 to 65535 names, got 0: name what labels shall tell apart'),
+        (['mug'] * 65_536, 'needs 1 to 65535 names, got 65536'),
+        (['mug', 'cup', 'a  Mug'], 'names mug more than once: name each thing once'),
+        (['mug', '?!'], 'has no word'),
+    ],
+)
+def test_what_is_no_vocabulary_is_refused(names, message):
+    check_names(['mug', 'cup'])
+    with pytest.raises(SearchError, match=message):
+        check_names(names)
 
 
 def test_braces_are_taken_as_they_are():
