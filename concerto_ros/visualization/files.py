@@ -1,6 +1,7 @@
 """Files that are either written whole or not at all."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,11 +13,18 @@ def check_target(path: Path, extension: str) -> None:
     """Refuse a file before the work that would fill it.
 
     Raises:
-        MapFileError: Its extension is another one, or its folder is missing.
+        MapFileError: Its extension is another one, its folder is missing, or no file can have
+            that name.
     """
     if path.suffix.lower() != extension:
         raise MapFileError(f'expected a file name ending in {extension}, got {str(path)!r}')
-    if not os.path.isdir(path.parent):  # which also says so of a name that is too long
+    try:
+        has_folder = stat.S_ISDIR(path.parent.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        has_folder = False
+    except OSError as err:
+        raise MapFileError(f'cannot write {str(path)!r}: {err.strerror or err}') from err
+    if not has_folder:
         raise MapFileError(f'no folder {str(path.parent)!r} to write {path.name!r} to: create it')
 
 
