@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -80,6 +81,8 @@ def prepare_scenes(
     report = BatchReport(num_complete=len(complete))
     bar = tqdm(total=len(jobs), initial=report.num_complete, unit='scene', disable=None)
     with workspace(root, split), bar, logging_redirect_tqdm():
+        for name in complete:  # of which a process that was killed may have left something
+            shutil.rmtree(root / '.unfinished' / split / name, ignore_errors=True)
         for outcome in _outcomes(todo, root, split, num_workers):
             _take(report, outcome)
             bar.set_postfix(failed=len(report.failed))
