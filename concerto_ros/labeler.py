@@ -152,7 +152,7 @@ class Labeler:
             )
         if self._translator is not None:
             features = StoredFeatures(pyramid)
-            norms = QueryScores(self._translator, features).norms
+            norms = self._translator.norms(features)
             seen = SeenFeatures(rows=rows, cell=cell, stored=features, norms=norms)
             if self._vocabulary is not None:
                 label, confidence = _named(seen, self._vocabulary, config.min_confidence)

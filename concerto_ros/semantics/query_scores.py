@@ -111,7 +111,8 @@ class QueryScores:
     ) -> None:
         self._translator = translator
         self.features = features
-        self.norms = translator.norms(features).clamp(min=_SHORTEST) if norms is None else norms
+        norms = translator.norms(features) if norms is None else norms
+        self.norms = norms.clamp(min=_SHORTEST)
         self._rivals: Rivals | None = None
         self._log_rivals = self.norms[:0]
 

@@ -23,8 +23,7 @@ class MapSearch:
         text_encoder: Specification of another text encoder; empty: the same.
 
     Raises:
-        SearchError: The map has no features, or the encoder does not know its vocabulary
-            or a name of the translator.
+        SearchError: The map has no features, or the encoder does not know its vocabulary.
         CheckpointError: The other translator is missing or damaged, or a translator was made for
             another backbone or another text encoder.
         ConfigError: The text encoder is named in a way that is not understood.
