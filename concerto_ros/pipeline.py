@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -281,10 +280,6 @@ class PerceptionPipeline:
         cloud = _moved(self._map.cloud(rows), T_map_fusion)
         settings = {p.name: p.value for p in flatten(self.config)}
         settings['semantics.translator'] = self._labeler.translator_file
-        for name in ('semantics.checkpoint', 'semantics.translator'):
-            file = Path(str(settings[name]))
-            if file.is_file():  # else a published name; files are found from everywhere
-                settings[name] = str(file.absolute())
         return SavedMap(
             points=self._search_points(rows, T_map_fusion),
             color=cloud.color,
