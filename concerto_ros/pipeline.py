@@ -166,6 +166,10 @@ class PerceptionPipeline:
         self._num_labelled = self._num_frames
         return len(rows)
 
+    def num_language_labels(self) -> tuple[int, int]:
+        """Return how many points of the map have a language label, and how many there are."""
+        return self._map.num_labelled(column=1)
+
     def relabel(self, names: Sequence[str]) -> Labels:
         """Give the map other language labels, at once and without running the network again.
 

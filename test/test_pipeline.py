@@ -307,6 +307,7 @@ def test_what_the_network_has_looked_at_stays_searchable(frames, weights):
     seen = pipeline._labeler._seen
     assert len(seen.norms) == seen.stored.num_points == len(torch.unique(seen.cell))
     is_labelled = pipeline.cloud().language_label > 0
+    assert pipeline.num_language_labels() == (is_labelled.sum(), len(is_labelled))
     pipeline.relabel(['wall', 'lamp'])
     relabelled = pipeline.cloud().language_label > 0
     np.testing.assert_array_equal(relabelled, is_labelled)

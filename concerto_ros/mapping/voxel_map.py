@@ -144,6 +144,15 @@ class VoxelMap:
         num_views = self._rows.num_views.all()[rows]
         return num_views.cpu().numpy(), self._rows.seen_ns(rows).cpu().numpy()
 
+    def num_labelled(self, *, column: int) -> tuple[int, int]:
+        """Return how many voxels of the thin surface have a label, and how many there are.
+
+        Args:
+            column: 0 semantic, 1 language.
+        """
+        rows = self.surface_rows()
+        return int(self._rows.label.all()[rows, column].count_nonzero()), len(rows)
+
     def cloud(self, rows: Tensor) -> MapCloud:
         """Return rows (M,) as arrays of their own."""
         label = self._rows.label.all()[rows].cpu().numpy().view(np.uint16)

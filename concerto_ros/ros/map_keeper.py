@@ -26,7 +26,7 @@ from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.search_messages import Question
 from concerto_ros.ros.transforms import Transforms
 from concerto_ros.search.regions import Region, inside
-from concerto_ros.structures import MapCloud, SearchResult
+from concerto_ros.structures import SearchResult
 from concerto_ros.visualization.ply import write_ply
 
 FramedImage = tuple[RGBDFrame, str]  # with the frame in which it is to be fused
@@ -144,7 +144,9 @@ class MapKeeper:
         self._publisher.hurry()
         self._after_labels()
         response.labels = label_info(self._publisher.now(), labels)
-        response.message = _relabelled(len(labels.names) - 1, self._pipeline.cloud())
+        response.message = _relabelled(
+            len(labels.names) - 1, *self._pipeline.num_language_labels()
+        )
         response.success = True
 
     def save(self, request: SaveMap.Request, response: SaveMap.Response) -> None:
@@ -207,14 +209,13 @@ class MapKeeper:
         return corners.min(axis=0), corners.max(axis=0)
 
 
-def _relabelled(num_names: int, cloud: MapCloud) -> str:
-    num_labelled = np.count_nonzero(cloud.language_label)
+def _relabelled(num_names: int, num_labelled: int, num_points: int) -> str:
     names = '1 name' if num_names == 1 else f'{num_names} names'
     sentence = (
-        f'the vocabulary has {names} now, and {num_labelled} of {len(cloud)} voxels are labelled '
+        f'the vocabulary has {names} now, and {num_labelled} of {num_points} voxels are labelled '
         'by it'
     )
-    if num_labelled == len(cloud):
+    if num_labelled == num_points:
         return sentence
     return f'{sentence}; the rest is unknown until the network looks at it'
 
