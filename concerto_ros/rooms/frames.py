@@ -1,5 +1,6 @@
 """RoomFrames: the recording of one camera walk through a synthetic room."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.rooms.cloud import to_uint8
 from concerto_ros.rooms.noise import SensorNoise, noisy_color, noisy_depth
 from concerto_ros.rooms.render import Rendering
+from concerto_ros.rooms.view_memory import remembered
 
 START_NS = 1_700_000_000_000_000_000  # stamp of the first frame
 PERIOD_NS = 100_000_000  # 10 Hz
@@ -85,6 +87,24 @@ class RoomFrames:
             depth_camera=self.camera,
             T_map_depth=self.poses[index],
         )
+
+    def remembering(self) -> 'RoomFrames':
+        """Return the same walk, whose views and those of all its `retaken` are rendered once."""
+        other = copy.copy(self)
+        other._view = remembered(self._view)
+        return other
+
+    def retaken(self, seed: int, poses: NDArray[np.float64] | None = None) -> 'RoomFrames':
+        """Return this walk as the sensor would record it another time.
+
+        Args:
+            seed: Draws the noise; any whole number from 0.
+            poses: (num_frames, 4, 4) float64 of another walk; None: the same.
+        """
+        other = copy.copy(self)
+        other._seed, other._latest = seed, None
+        other.poses = self.poses if poses is None else poses
+        return other
 
     def frame_truth(self, index: int) -> FrameTruth:
         """Return labels, instances and exact depth of one frame.

@@ -1,5 +1,6 @@
 """Layout: a room being furnished; places objects without collisions and keeps a way to walk."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -145,10 +146,24 @@ class Layout:
             footprint=footprint(model, position, yaw),
             parts=tuple(part.moved(R, t) for part in model.parts),
         )  # fmt: skip
-        self.objects.append(placed)
-        if in_the_way(placed.footprint) and model.class_name not in _SHELL:
-            self.grid.add(placed.footprint)
+        self._take_in(placed)
         return placed
+
+    def without(self, gone: RoomObject, rng: np.random.Generator) -> 'Layout':
+        """Return the room without one object, where nothing new will be placed.
+
+        Args:
+            gone: One of `objects`; the others keep their places and ids.
+            rng: Draws what comes later.
+        """
+        rest = copy.copy(self)
+        rest.rng, rest.objects = rng, []
+        rest.grid = WalkingGrid(self.size[0], self.size[1])
+        rest._zones = [*self._zones, gone.footprint]
+        for placed in self.objects:
+            if placed is not gone:
+                rest._take_in(placed)
+        return rest
 
     def against_wall(
         self, class_name: str, walls: tuple[int, ...] = (0, 1, 2, 3), gap: Range = (0.02, 0.06),
@@ -276,8 +291,10 @@ class Layout:
     def anywhere(self, class_name: str, **hints: float) -> RoomObject | None:
         """Stand an object on free floor, in any direction."""
         model = self.create(class_name, hints=hints)
-        if model is None:
-            return None
+        return None if model is None else self.somewhere(model)
+
+    def somewhere(self, model: Model) -> RoomObject | None:
+        """Stand a given object on free floor, in any direction."""
 
         def attempt() -> RoomObject | None:
             x = self.between(-0.5, 0.5) * self.size[0]
@@ -350,6 +367,11 @@ class Layout:
         return float(math.cos(side.yaw) * dy - math.sin(side.yaw) * dx)
 
     # Rules
+
+    def _take_in(self, placed: RoomObject) -> None:
+        self.objects.append(placed)
+        if in_the_way(placed.footprint) and placed.model.class_name not in _SHELL:
+            self.grid.add(placed.footprint)
 
     def _try(self, attempt: Callable[[], RoomObject | None], times: int) -> RoomObject | None:
         for _ in range(times):

@@ -1,5 +1,6 @@
 """SyntheticRoom: a furnished room made from a seed, its images and its ground truth."""
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import get_args
@@ -82,16 +83,14 @@ class SyntheticRoom:
         drawn = names[np.random.default_rng([seed, 0]).integers(len(names))]
         self.seed = seed
         self.kind = kind or drawn
-        self.layout: Layout = furnished(self.kind, np.random.default_rng([seed, 1]), families)
-        self.size = self.layout.size
-        self.instances = tuple(_instance(placed) for placed in self.layout.objects)
-        self._solids = [
-            Solid(part=part, T_object_map=invert(_T_map_object(placed)))
-            for placed in self.layout.objects
-            for part in placed.parts
-        ]
-        self._facts = _pixel_facts(self.layout.objects)
+        self._furnish(furnished(self.kind, np.random.default_rng([seed, 1]), families))
         self._lights = _lights(self.layout, np.random.default_rng([seed, 4]))
+
+    def rearranged(self, layout: Layout) -> 'SyntheticRoom':
+        """Return this room, equally lit, with its objects as in another layout of it."""
+        other = copy.copy(self)
+        other._furnish(layout)
+        return other
 
     def frames(
         self, num_frames: int, camera: PinholeCamera = DEFAULT_CAMERA,
@@ -143,6 +142,17 @@ class SyntheticRoom:
             label=self._facts.label[index + 1],
             instance=self._facts.instance[index + 1],
         )
+
+    def _furnish(self, layout: Layout) -> None:
+        self.layout = layout
+        self.size = layout.size
+        self.instances = tuple(_instance(placed) for placed in layout.objects)
+        self._solids = [
+            Solid(part=part, T_object_map=invert(_T_map_object(placed)))
+            for placed in layout.objects
+            for part in placed.parts
+        ]
+        self._facts = _pixel_facts(layout.objects)
 
 
 def _T_map_object(placed: RoomObject) -> np.ndarray:
