@@ -14,6 +14,11 @@ Qos = Literal['auto', 'reliable', 'best_effort']
 class InputConfig:
     """How images, calibration and transforms come in."""
 
+    cameras: str = param(
+        '',
+        'Names of cameras, separated by commas, whose topics are NAME/color/image and so on; '
+        'empty: one camera on color/image and so on.',
+    )
     color_transport: Literal['raw', 'compressed'] = param(
         'raw', 'Transport of the colour image; compressed listens to color/image/compressed.'
     )

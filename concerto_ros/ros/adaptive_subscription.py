@@ -8,7 +8,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from concerto_ros.config.schema import Qos
-from concerto_ros.ros.problems import Problems
+from concerto_ros.ros.problems import Reporter
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
@@ -72,7 +72,7 @@ class AdaptiveSubscription:
         callback: Callable[[Any], None],
         *,
         qos: Qos,
-        problems: Problems,
+        problems: Reporter,
     ) -> None:
         self.topic: str = node.resolve_topic_name(topic)
         package, *_, name = (*message_type.__module__.split('.'), message_type.__name__)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -23,14 +23,30 @@ from concerto_ros.ros.conversions import (
     depth_image,
     stamp_ns,
 )
+from concerto_ros.ros.fusion_frame import FusionFrame
 from concerto_ros.ros.image_pairing import ImagePairing
 from concerto_ros.ros.parameters import NodeParameters
-from concerto_ros.ros.problems import Problems
+from concerto_ros.ros.problems import Reporter
 from concerto_ros.ros.silence import SilenceWatch
-from concerto_ros.ros.transforms import Transforms
 
 _MAX_WAITING = 32  # frames; one second of a camera
 _RETRY_PERIOD = 0.02  # seconds
+
+
+class FramedImage(NamedTuple):
+    """A frame on its way into the map.
+
+    Attributes:
+        frame: Images, calibrations and poses.
+        fusion_frame: Name of the frame in which it is to be fused.
+        camera: Name of its camera; empty where there is only one.
+        depth_topic: Where its depth came from, for people.
+    """
+
+    frame: RGBDFrame
+    fusion_frame: str
+    camera: str
+    depth_topic: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,7 +63,7 @@ class CalibrationMissing(Exception):  # noqa: N818 - a state of the world
 
 
 class CameraInput:
-    """Subscribes to a camera; delivers frames, counts and reports what cannot become one.
+    """Subscribes to one camera; delivers frames, counts and reports what cannot become one.
 
     Colour and depth are paired by approximate time. The newest camera_info of each stream is
     taken whatever its stamp, as many drivers publish it rarely. A pair waits for its transform
@@ -56,48 +72,70 @@ class CameraInput:
     Args:
         node: The node that subscribes.
         parameters: Its parameters.
-        transforms: Where the camera is.
+        fusion_frame: Where its frames are fused; shared with other cameras.
         problems: Where to report.
-        on_frame: Called with each frame and the frame in which it is to be fused, on the
-            executor's thread: it must return at once.
-        on_time_jump: Called when the stamps of the images have jumped back.
+        on_frame: Called with each frame on the executor's thread: it must return at once.
+        on_time_jump: Called with the new stamp [ns] when those of the images have jumped back.
+        name: Of the camera, in front of its topics; empty: they have no prefix.
+
+    Attributes:
+        name: As above.
+        num_delivered: Frames so far.
+        newest: When the last of them was delivered (monotonic, s); None before.
     """
 
     def __init__(
         self,
         node: Node,
         parameters: NodeParameters,
-        transforms: Transforms,
-        problems: Problems,
-        on_frame: Callable[[RGBDFrame, str], None],
-        on_time_jump: Callable[[], None],
+        fusion_frame: FusionFrame,
+        problems: Reporter,
+        on_frame: Callable[[FramedImage], None],
+        on_time_jump: Callable[[int], None],
+        name: str = '',
     ) -> None:
+        self.name = name
+        self.num_delivered = 0
+        self.newest: float | None = None
         self._parameters = parameters
-        self._transforms = transforms
         self._problems = problems
         self._on_frame = on_frame
-        self._on_time_jump = on_time_jump
-        self._fusion_frame: str | None = None
+        self._fusion_frame = fusion_frame
         self._infos: dict[str, Calibration] = {}
         self._does_without_depth_info = False
         self._waiting: list[_Pair] = []
         config = parameters.config.input
-        self._pairing = ImagePairing(2, config.queue_size, config.slop, self._start_over)
+        self._pairing = ImagePairing(2, config.queue_size, config.slop, on_time_jump)
         self._subscribe(node)
         self._timer = node.create_timer(
             _RETRY_PERIOD,
-            problems.guarded(self._retry),
+            problems.guarded(self.retry),
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
         self._timer.cancel()
-        transforms.before_clear(self._retry)
         self._silence = SilenceWatch(
             parameters, problems, (self._color, self._depth), self._color_info, self._pairing
         )
 
-    def forget_fusion_frame(self) -> None:
-        """Choose the frame in which to fuse anew, with the next frame."""
-        self._fusion_frame = None
+    @property
+    def topic(self) -> str:
+        """Of its colour images, for people."""
+        return self._color.topic
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of images so far."""
+        return self._pairing.num_pairs
+
+    def why_silent(self) -> str:
+        """Return cause and cure of there being no pairs of images; empty if none is known."""
+        return self._silence.reason
+
+    def retry(self) -> None:
+        """Deliver or give up what waits for transforms, as far as can be said now."""
+        self._waiting = [pair for pair in self._waiting if not self._settle(pair)]
+        if not self._waiting:
+            self._timer.cancel()
 
     def _subscribe(self, node: Node) -> None:
         def stream(
@@ -115,14 +153,15 @@ class CameraInput:
                 config.qos,
             )
 
-        def info(topic: str, kind: str) -> AdaptiveSubscription:
+        def info(kind: str) -> AdaptiveSubscription:
+            topic = f'{prefix}{kind}/camera_info'
             return stream(CameraInfo, topic, lambda message: self._take_info(kind, message))
 
         config = self._parameters.config.input
-        self._color = images('color/image', config.color_transport, 0)
-        self._depth = images('depth/image', config.depth_transport, 1)
-        self._color_info = info('color/camera_info', 'color')
-        self._depth_info = info('depth/camera_info', 'depth')
+        prefix = f'{self.name}/' if self.name else ''
+        self._color = images(f'{prefix}color/image', config.color_transport, 0)
+        self._depth = images(f'{prefix}depth/image', config.depth_transport, 1)
+        self._color_info, self._depth_info = info('color'), info('depth')
 
     def _take_info(self, kind: str, message: CameraInfo) -> None:
         info = calibration(message)
@@ -158,16 +197,6 @@ class CameraInput:
                 'input.transform_timeout',
             )
 
-    def _retry(self) -> None:
-        self._waiting = [pair for pair in self._waiting if not self._settle(pair)]
-        if not self._waiting:
-            self._timer.cancel()
-
-    def _start_over(self, stamp: int) -> None:
-        """React to a jump of the images back to a stamp [ns]."""
-        self._transforms.start_over(stamp)
-        self._on_time_jump()
-
     def _settle(self, pair: _Pair) -> bool:
         """Deliver a pair or give it up; False if it is to wait."""
         try:
@@ -180,7 +209,7 @@ class CameraInput:
         age = time.monotonic() - pair.since
         may_wait = age < self._parameters.config.input.transform_timeout
         try:
-            frame = self._frame(pair, may_wait)
+            framed = self._framed(pair, may_wait)
         except TransformUnavailable as err:
             if may_wait:
                 return False
@@ -192,17 +221,18 @@ class CameraInput:
         except (FrameError, CalibrationError) as err:
             self._problems.add('image', str(err))
         else:
-            self._on_frame(frame, self._fusion_frame or '')
+            self.num_delivered += 1
+            self.newest = time.monotonic()
+            self._on_frame(framed)
         return True
 
-    def _frame(self, pair: _Pair, may_wait: bool) -> RGBDFrame:
+    def _framed(self, pair: _Pair, may_wait: bool) -> FramedImage:
         color_info, depth_info = self._calibrations(pair, may_wait)
         stamp, depth_frame = stamp_ns(pair.depth), pair.depth.header.frame_id.lstrip('/')
-        if self._fusion_frame is None:
-            self._fusion_frame = self._transforms.fusion_frame(depth_frame, stamp)
+        fusion_frame = self._fusion_frame.choose(depth_frame, stamp)
         transforms = frame_transforms(
-            self._transforms.lookup,
-            self._fusion_frame,
+            self._fusion_frame.transforms.lookup,
+            fusion_frame,
             pair.color.header.frame_id,
             depth_frame,
             stamp,
@@ -217,12 +247,12 @@ class CameraInput:
             frame = assemble_frame(color, depth, color_info, depth_info, transforms)
         if self._does_without_depth_info:
             self._problems.add(
-                'camera_info',
+                'depth_info',
                 f'{self._depth_info.topic}: has a publisher but no camera_info has arrived, so '
                 'depth is taken as registered to color; have it publish, or remap '
                 'depth/camera_info elsewhere',
             )
-        return frame
+        return FramedImage(frame, fusion_frame, self.name, self._depth.topic)
 
     def _calibrations(self, pair: _Pair, may_wait: bool) -> tuple[Calibration, Calibration | None]:
         """Return those of colour and depth; the latter is awaited only if somebody publishes it.

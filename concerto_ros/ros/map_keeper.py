@@ -14,10 +14,9 @@ from concerto_msgs.msg import Region as RegionMessage
 from concerto_msgs.srv import Relabel, SaveMap
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.errors import FrameError, MapFileError, TransformUnavailable
-from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import Matrix
 from concerto_ros.pipeline import PerceptionPipeline
-from concerto_ros.ros.camera_input import image_topic
+from concerto_ros.ros.camera_input import FramedImage
 from concerto_ros.ros.conversions import make_header
 from concerto_ros.ros.map_messages import label_info
 from concerto_ros.ros.map_publisher import MapPublisher
@@ -28,8 +27,6 @@ from concerto_ros.ros.transforms import Transforms
 from concerto_ros.search.regions import Region, inside
 from concerto_ros.structures import SearchResult
 from concerto_ros.visualization.ply import write_ply
-
-FramedImage = tuple[RGBDFrame, str]  # with the frame in which it is to be fused
 
 _NETWORK_SHARE = 0.5  # of the worker's time; the rest is left for new frames
 
@@ -69,8 +66,6 @@ class MapKeeper:
         problems: Problems,
     ) -> None:
         self._logger = node.get_logger()
-        depth_transport = pipeline.config.input.depth_transport
-        self._depth_topic = image_topic(node, 'depth/image', depth_transport)
         self._pipeline = pipeline
         self._publisher = publisher
         self._transforms = transforms
@@ -92,17 +87,16 @@ class MapKeeper:
 
     def integrate(self, framed: FramedImage) -> None:
         """Fuse one frame into the map."""
-        frame, fusion_frame = framed
         try:
-            report = self._pipeline.integrate(frame)
-            self._fusion_frame = fusion_frame
+            report = self._pipeline.integrate(framed.frame)
+            self._fusion_frame = framed.fusion_frame
             self._is_unread = True
             if report.warning:
                 self._logger.warning(report.warning)
         except FrameError as err:
-            self._problems.add('unusable', f'{self._depth_topic}: {err}')
+            self._problems.of(framed.camera).add('unusable', f'{framed.depth_topic}: {err}')
         finally:  # also for a frame that is refused: a replay waits for it
-            self._publisher.publish_integrated(fusion_frame, frame.stamp_ns)
+            self._publisher.publish_integrated(framed.fusion_frame, framed.frame.stamp_ns)
 
     def upkeep(self) -> float | None:
         """Run the network and publish, as far as it is time; return seconds until the next."""

@@ -16,12 +16,12 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from concerto_ros.config.schema import ConcertoConfig
-from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.pipeline import PerceptionPipeline
-from concerto_ros.ros.camera_input import CameraInput
+from concerto_ros.ros.camera_input import FramedImage
+from concerto_ros.ros.cameras import Cameras
 from concerto_ros.ros.finder import Finder
 from concerto_ros.ros.log_forwarding import forward_logging
-from concerto_ros.ros.map_keeper import FramedImage, MapKeeper
+from concerto_ros.ros.map_keeper import MapKeeper
 from concerto_ros.ros.map_publisher import MapPublisher
 from concerto_ros.ros.parameters import NodeParameters
 from concerto_ros.ros.problems import Problems
@@ -87,26 +87,25 @@ class PerceptionNode(Node):
         publisher.publish_labels()
         keeper = MapKeeper(self, self.pipeline, publisher, transforms, self.problems)
         self._keeper = keeper
-        self.worker = LatestWorker(self, keeper.integrate, keeper.upkeep, self._on_drop)
+        self.worker = LatestWorker(self, keeper.integrate, keeper.upkeep)
         self._threads.append(self.worker)
         finder = Finder(self, self.pipeline, self.worker, keeper)
         self._threads.append(finder)
         offer_services(self, self.worker, keeper, finder, publisher, self._before_reset)
         self._search_action = SearchAction(self, finder, publisher)
         keeper.on_labels(self._search_action.look_again)
-        self._camera = CameraInput(
+        self._cameras = Cameras(
             self, self._settings, transforms, self.problems, self._on_frame, self._on_time_jump
         )
 
-    def _on_frame(self, frame: RGBDFrame, fusion_frame: str) -> None:
-        self.worker.submit_frame((frame, fusion_frame))
-
-    def _on_drop(self) -> None:
-        self.problems.add(
-            'overtaken',
-            'frames come faster than they are fused, so only the newest is taken; '
-            'lower the rate of the camera, or raise depth.stride or semantics.period',
-        )
+    def _on_frame(self, framed: FramedImage) -> None:
+        if self.worker.submit_frame(framed, framed.camera):
+            self.problems.of(framed.camera).add(
+                'overtaken',
+                f'{framed.depth_topic}: frames come faster than they are fused, so only the '
+                'newest is taken; lower the rate of the camera, or raise depth.stride or '
+                'semantics.period',
+            )
 
     def _on_change(self, config: ConcertoConfig) -> None:
         self.worker.run(partial(self._keeper.configure, config))
@@ -126,8 +125,8 @@ class PerceptionNode(Node):
 
     def _before_reset(self) -> None:
         """Let nothing of before, and no frame of the fusion chosen before, into the new map."""
-        self._camera.forget_fusion_frame()
-        self.worker.discard_frame()
+        self._cameras.forget_fusion_frame()
+        self.worker.discard_frames()
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from functools import wraps
@@ -13,30 +14,22 @@ from rclpy.node import Node
 _PERIODS = 0.01, 3600.0  # seconds; timers count nanoseconds in 64 bits
 
 
-class Problems:
-    """Counts what goes wrong per kind, and from time to time warns of what is new.
-
-    The time is that of this machine, so that reports also come while a simulator stands still.
+class Reporter(ABC):
+    """Counts problems by kind and keeps a sentence about each.
 
     Args:
-        node: Whose logger and executor are used.
-        period: Gives the shortest time between two warnings [s], asked anew each time.
+        where: Put in front of errors that nobody foresaw.
 
     Attributes:
         counts: How often each kind has occurred since the start.
+        sentences: The newest of each kind.
     """
 
-    def __init__(self, node: Node, period: Callable[[], float]) -> None:
+    def __init__(self, where: str = '') -> None:
         self.counts: Counter[str] = Counter()
-        self._reported: Counter[str] = Counter()
-        self._sentences: dict[str, str] = {}
-        self._before_report: list[Callable[[], None]] = []
+        self.sentences: dict[str, str] = {}
+        self._where = where
         self._lock = threading.Lock()
-        self._logger = node.get_logger()
-        self._period = period
-        self._timer = node.create_timer(
-            self._bounded_period(), self.report, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
 
     def add(self, kind: str, sentence: str, count: int = 1) -> None:
         """Count one problem, or `count`; may be called from any thread.
@@ -48,11 +41,11 @@ class Problems:
         """
         with self._lock:
             self.counts[kind] += count
-            self._sentences[kind] = sentence
+            self.sentences[kind] = sentence
 
     def add_exception(self) -> None:
         """Count the exception in flight, which nobody foresaw, as 'internal'."""
-        self.add('internal', f'internal error: {traceback.format_exc().strip()}')
+        self.add('internal', f'{self._where}internal error: {traceback.format_exc().strip()}')
 
     def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
         """Return a callback that counts unforeseen errors; raised, they would end the node."""
@@ -66,6 +59,36 @@ class Problems:
 
         return call
 
+    @abstractmethod
+    def before_report(self, callback: Callable[[], None]) -> None:
+        """Call back before each report, for problems that only counting reveals."""
+
+
+class Problems(Reporter):
+    """All that goes wrong in a node; from time to time warns of what is new.
+
+    The time is that of this machine, so that reports also come while a simulator stands still.
+
+    Args:
+        node: Whose logger and executor are used.
+        period: Gives the shortest time between two warnings [s], asked anew each time.
+    """
+
+    def __init__(self, node: Node, period: Callable[[], float]) -> None:
+        super().__init__()
+        self._reported: Counter[str] = Counter()
+        self._before_report: list[Callable[[], None]] = []
+        self._sources: dict[str, Reporter] = {}
+        self._logger = node.get_logger()
+        self._period = period
+        self._timer = node.create_timer(
+            self._bounded_period(), self.report, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def of(self, source: str) -> Reporter:
+        """Return where a camera reports: its kinds are counted and told apart from others'."""
+        return self._sources.setdefault(source, _SourceReporter(self, source))
+
     def before_report(self, callback: Callable[[], None]) -> None:
         """Call back before each report, for problems that only counting reveals."""
         self._before_report.append(self.guarded(callback))
@@ -78,13 +101,30 @@ class Problems:
         with self._lock:
             new = self.counts - self._reported
             self._reported = self.counts.copy()
-            lines = [f'{self._sentences[kind]} ({_times(new[kind])})' for kind in sorted(new)]
+            lines = [f'{self.sentences[kind]} ({_times(new[kind])})' for kind in sorted(new)]
         if lines:
             self._logger.warning('\n'.join(lines))
 
     def _bounded_period(self) -> float:
         shortest, longest = _PERIODS
         return min(max(self._period(), shortest), longest)
+
+
+class _SourceReporter(Reporter):
+    """Passes on what it counts under its own name, or as it is if that is empty."""
+
+    def __init__(self, problems: Problems, source: str) -> None:
+        super().__init__(f'camera {source}: ' if source else '')
+        self._problems = problems
+        self._source = source
+
+    def add(self, kind: str, sentence: str, count: int = 1) -> None:
+        super().add(kind, sentence, count)
+        kind = f'{self._source}: {kind}' if self._source else kind
+        self._problems.add(kind, sentence, count)
+
+    def before_report(self, callback: Callable[[], None]) -> None:
+        self._problems.before_report(self.guarded(callback))
 
 
 def _times(count: int) -> str:

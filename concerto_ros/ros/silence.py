@@ -8,7 +8,7 @@ from concerto_ros.ros.adaptive_subscription import AdaptiveSubscription
 from concerto_ros.ros.conversions import SECOND_NS
 from concerto_ros.ros.image_pairing import ImagePairing
 from concerto_ros.ros.parameters import NodeParameters
-from concerto_ros.ros.problems import Problems
+from concerto_ros.ros.problems import Reporter
 
 _MANY = 0.1  # share of images without a partner that is worth a report; some are lost at any start
 _SIMILAR = 0.7  # of the images on one topic: so many at least on the other
@@ -29,12 +29,15 @@ class SilenceWatch:
         images: Subscriptions of colour and depth.
         color_info: Subscription of the calibration.
         pairing: Of the images, in this order.
+
+    Attributes:
+        reason: Why there were no pairs in the last period; empty if there were, or if unknown.
     """
 
     def __init__(
         self,
         parameters: NodeParameters,
-        problems: Problems,
+        problems: Reporter,
         images: tuple[AdaptiveSubscription, AdaptiveSubscription],
         color_info: AdaptiveSubscription,
         pairing: ImagePairing,
@@ -45,7 +48,7 @@ class SilenceWatch:
         self._color_info = color_info
         self._pairing = pairing
         self._before = self._counts()
-        self._told = ''
+        self.reason = ''
         problems.before_report(self._check)
 
     def _counts(self) -> np.ndarray:
@@ -61,13 +64,13 @@ class SilenceWatch:
         pairs, messages, images, unpaired = (now - self._before).tolist()
         self._before = now
         if pairs[0]:
-            self._told = ''
+            self.reason = ''
             self._report_unpaired(images, unpaired)
             return
         reason, numbers = self._silence(messages, images)
-        if reason and reason != self._told:
+        if reason and reason != self.reason:
             self._problems.add('silence', f'no frames: {numbers}{reason}')
-        self._told = reason
+        self.reason = reason
 
     def _report_unpaired(self, images: list[int], unpaired: list[int]) -> None:
         for index, name in enumerate(('color', 'depth')):

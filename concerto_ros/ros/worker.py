@@ -19,18 +19,18 @@ _LONGEST_PAUSE = 3600.0  # [s]; what a wait may take at most is less than what a
 
 
 class LatestWorker(Generic[Frame]):
-    """Does jobs and the newest frame by turns, then what has become due; one thing at a time.
+    """Does jobs and the newest frames by turns, then what has become due; one thing at a time.
 
-    A frame waits for one job at most, so that no number of questions keeps the map from growing.
-    Callbacks hand over and return at once. An error that nobody foresaw is logged with its
-    traceback and counted in `num_failures`; the thread goes on.
+    Of each camera the newest frame waits, and cameras take turns, so that a fast one does not
+    starve a slow one. Between two frames is one job at most, so that no number of questions keeps
+    the map from growing. Callbacks hand over and return at once. An error that nobody foresaw is
+    logged with its traceback and counted in `num_failures`; the thread goes on.
 
     Args:
         node: Its executor delivers the answers of jobs; its logger takes the errors.
         handle_frame: Called on the thread with each frame that no newer one has replaced.
         upkeep: Called on the thread after each job and frame, and once the seconds that it
             returned have passed; None: not before something happens.
-        on_drop: Called on the submitting thread when a waiting frame is replaced.
     """
 
     def __init__(
@@ -38,14 +38,11 @@ class LatestWorker(Generic[Frame]):
         node: Node,
         handle_frame: Callable[[Frame], None],
         upkeep: Callable[[], float | None] = lambda: None,
-        on_drop: Callable[[], None] = lambda: None,
     ) -> None:
-        self.num_dropped = 0
         self._handover = Handover(node)
         self._handle_frame = handle_frame
         self._upkeep = upkeep
-        self._on_drop = on_drop
-        self._frame: Frame | None = None
+        self._frames: dict[str, Frame] = {}  # by camera; who waits longest comes first
         self._jobs: deque[tuple[Callable[[], Any], Future]] = deque()
         self._changed = threading.Condition()
         self._is_frames_turn = False
@@ -59,20 +56,18 @@ class LatestWorker(Generic[Frame]):
         """Errors that nobody foresaw."""
         return self._handover.num_failures
 
-    def submit_frame(self, frame: Frame) -> None:
-        """Put a frame in line; it replaces one that still waits, which counts as dropped."""
+    def submit_frame(self, frame: Frame, camera: str = '') -> bool:
+        """Put a frame in line; return whether it replaces one of its camera that still waited."""
         with self._changed:
-            dropped = self._frame is not None
-            self.num_dropped += dropped
-            self._frame = frame
+            replaces = camera in self._frames
+            self._frames[camera] = frame
             self._changed.notify()
-        if dropped:
-            self._on_drop()
+        return replaces
 
-    def discard_frame(self) -> None:
-        """Forget the frame that waits, if any; it does not count as dropped."""
+    def discard_frames(self) -> None:
+        """Forget the frames that wait; they do not count as dropped."""
         with self._changed:
-            self._frame = None
+            self._frames.clear()
 
     def run(self, job: Callable[[], Any]) -> Future:
         """Put a job in line; jobs and frames take turns.
@@ -126,17 +121,16 @@ class LatestWorker(Generic[Frame]):
             self._woken = False
             if self._closed:
                 return None
-            if self._jobs and not (self._is_frames_turn and self._frame is not None):
+            if self._jobs and not (self._is_frames_turn and self._frames):
                 self._is_frames_turn = True
                 return partial(self._handover.answer, *self._jobs.popleft())
             self._is_frames_turn = False
-            if self._frame is not None:
-                frame, self._frame = self._frame, None
-                return partial(self._handle_frame, frame)
+            if self._frames:
+                return partial(self._handle_frame, self._frames.pop(next(iter(self._frames))))
             return lambda: None  # only the upkeep
 
     def _has_work(self) -> bool:
-        return self._closed or self._woken or bool(self._jobs) or self._frame is not None
+        return self._closed or self._woken or bool(self._jobs) or bool(self._frames)
 
     def _try(self, function: Callable[[], Any], otherwise: Any = None) -> Any:
         try:

@@ -52,16 +52,22 @@ class Graph:
 
 
 class Robot:
-    """A camera driver and its transforms: publishes what a test asks for."""
+    """A camera driver and its transforms: publishes what a test asks for.
 
-    SIZE = (8, 6)  # width, height
+    Topics are below the namespace. Images are of the size (width, height), in this frame.
+    """
 
-    def __init__(self, graph, namespace='', qos=10, info_qos=10, tf='/tf'):
+    SIZE = (8, 6)
+
+    def __init__(
+        self, graph, namespace='', qos=10, info_qos=10, tf='/tf', frame='camera', size=SIZE
+    ):
         from rclpy.qos import DurabilityPolicy, QoSProfile
         from sensor_msgs.msg import CameraInfo, CompressedImage, Image
         from tf2_msgs.msg import TFMessage
 
         self.graph = graph
+        self.frame, self.size = frame, size
         self.node = graph.node('robot', namespace=namespace)
         create = self.node.create_publisher
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -95,21 +101,27 @@ class Robot:
         topic = self.tf_static_topic if static else self.tf_topic
         topic.publish(TFMessage(transforms=[message]))
 
-    def info(self, publisher=None, frame_id='camera', f=8.0, size=SIZE):
+    def info(self, publisher=None, f=8.0, size=None):
         from sensor_msgs.msg import CameraInfo
 
-        width, height = size
-        message = CameraInfo(header=header(frame_id, START_NS), width=width, height=height)
+        width, height = size or self.size
+        message = CameraInfo(header=header(self.frame, START_NS), width=width, height=height)
         message.k = [f, 0.0, (width - 1) / 2, 0.0, f, (height - 1) / 2, 0.0, 0.0, 1.0]
         (publisher or self.color_info).publish(message)
 
-    def images(self, stamp_ns=START_NS, depth_frame='camera', depth_size=SIZE, encoding='rgb8'):
+    def images(self, stamp_ns=START_NS, depth_frame=None, depth_size=None, encoding='rgb8'):
         """Publish a grey image and a wall at 1.5 m."""
-        width, height = self.SIZE
+        width, height = self.size
         color = np.full((height, width, 3), 7, np.uint8)
-        depth = np.full(depth_size[::-1], 1500, np.uint16)
-        self.color.publish(image('camera', stamp_ns, encoding, color))
-        self.depth.publish(image(depth_frame, stamp_ns, '16UC1', depth))
+        depth = np.full((depth_size or self.size)[::-1], 1500, np.uint16)
+        self.color.publish(image(self.frame, stamp_ns, encoding, color))
+        self.depth.publish(image(depth_frame or self.frame, stamp_ns, '16UC1', depth))
+
+    def close(self):
+        """End the driver, as a crash does."""
+        self.graph.executor.remove_node(self.node)
+        self.graph.nodes.remove(self.node)
+        self.node.destroy_node()
 
 
 def header(frame_id, stamp_ns):

@@ -9,7 +9,8 @@ from PIL import Image as PillowImage
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from concerto_ros.ros.camera_input import CameraInput, image_topic
+from concerto_ros.ros.camera_input import image_topic
+from concerto_ros.ros.cameras import Cameras
 from concerto_ros.ros.parameters import NodeParameters
 from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.transforms import Transforms
@@ -22,7 +23,7 @@ FRAME = 100_000_000  # 10 Hz
 
 @pytest.fixture
 def make_input(graph):
-    """Return make_input(*ros_args, namespace=''): a CameraInput and what came out of it."""
+    """Return make_input(*ros_args, namespace=''): an input and what came out of it."""
 
     def make(*arguments, namespace=''):
         node = graph.node('perception', *arguments, namespace=namespace)
@@ -30,18 +31,18 @@ def make_input(graph):
         problems = Problems(node, lambda: parameters.config.publish.warning_period)
         transforms = Transforms(node, parameters.config.frames)
         frames, jumps, sentences = [], [], []
-        camera = CameraInput(
+        cameras = Cameras(
             node, parameters, transforms, problems,
-            lambda frame, fusion_frame: frames.append((frame, fusion_frame)),
+            lambda framed: frames.append((framed.frame, framed.fusion_frame)),
             lambda: jumps.append(len(frames)),
         )  # fmt: skip
         add = problems.add
-        problems.add = lambda kind, sentence, **count: (
-            sentences.append(sentence), add(kind, sentence, **count)
+        problems.add = lambda kind, sentence, count=1: (
+            sentences.append(sentence), add(kind, sentence, count)
         )  # fmt: skip
         return SimpleNamespace(
-            camera=camera, frames=frames, jumps=jumps, counts=problems.counts,
-            sentences=sentences, report=problems.report,
+            cameras=cameras, camera=next(iter(cameras)), frames=frames, jumps=jumps,
+            counts=problems.counts, sentences=sentences, report=problems.report,
         )  # fmt: skip
 
     return make
@@ -97,7 +98,7 @@ def test_odom_is_preferred_and_kept_until_forgotten(graph, make_input, make_robo
     robot.tf('odom', 'camera', START + FRAME)
     robot.images(START + FRAME)
     graph.until(lambda: len(node.frames) == 2)
-    node.camera.forget_fusion_frame()
+    node.cameras.forget_fusion_frame()
     robot.tf('odom', 'camera', START + 2 * FRAME)
     robot.images(START + 2 * FRAME)
     graph.until(lambda: len(node.frames) == 3)
@@ -268,7 +269,7 @@ def test_a_silent_publisher_of_the_depth_calibration_is_given_up(graph, running)
     assert not node.frames
     graph.until(lambda: len(node.frames) == 1)
     assert node.frames[0][0].depth_camera == node.frames[0][0].color_camera
-    assert node.counts == {'camera_info': 1}
+    assert node.counts == {'depth_info': 1}
     assert 'depth is taken as registered to color' in node.sentences[0]
     robot.images(START + FRAME)
     graph.until(lambda: len(node.frames) == 2, seconds=0.25)  # no wait any more
@@ -277,7 +278,7 @@ def test_a_silent_publisher_of_the_depth_calibration_is_given_up(graph, running)
     robot.images(START + 2 * FRAME)
     graph.until(lambda: len(node.frames) == 3)
     assert node.frames[2][0].depth_camera.fx == 3.0
-    assert node.counts == {'camera_info': 2}
+    assert node.counts == {'depth_info': 2}
 
 
 def test_unregistered_depth_is_dropped_while_its_calibration_is_silent(graph, running):

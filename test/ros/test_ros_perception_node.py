@@ -494,7 +494,7 @@ def test_depth_without_any_measurement_is_counted_and_harms_nothing(graph, start
 def test_an_unusable_image_is_named_by_its_topic(start):
     system = start()
     told = []
-    system.node.problems.add = lambda kind, sentence: told.append(sentence)
+    system.node.problems.add = lambda kind, sentence, count: told.append(sentence)
     system.send(depth=np.zeros((SIZE[1], SIZE[0]), np.uint16))
     assert told[0].startswith('/depth/image: no usable depth')
 

@@ -17,7 +17,7 @@ from concerto_ros.geometry.transforms import from_quaternion
 from concerto_ros.io.bag_writer import write_bag
 from concerto_ros.io.frame_source import open_source
 from concerto_ros.model import BackboneConfig, PointTransformerV3, save_checkpoint
-from concerto_ros.ros.camera_input import CameraInput
+from concerto_ros.ros.cameras import Cameras
 from concerto_ros.ros.parameters import NodeParameters
 from concerto_ros.ros.perception_node import PerceptionNode
 from concerto_ros.ros.problems import Problems
@@ -91,16 +91,16 @@ def receive(graph):
         integrated = node.create_publisher(Header, '~/integrated', 10)
         frames = []
 
-        def take(frame, fusion_frame):
-            frames.append(frame)
+        def take(framed):
+            frames.append(framed.frame)
             if confirm:
-                header = Header(frame_id=fusion_frame)
-                header.stamp.sec, header.stamp.nanosec = divmod(frame.stamp_ns, 10**9)
+                header = Header(frame_id=framed.fusion_frame)
+                header.stamp.sec, header.stamp.nanosec = divmod(framed.frame.stamp_ns, 10**9)
                 integrated.publish(header)
 
         transforms = Transforms(node, parameters.config.frames)
         problems = Problems(node, lambda: 60.0)
-        node.camera = CameraInput(node, parameters, transforms, problems, take, lambda: None)
+        node.cameras = Cameras(node, parameters, transforms, problems, take, lambda: None)
         return frames
 
     return receive

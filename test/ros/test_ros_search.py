@@ -23,6 +23,7 @@ from concerto_msgs.msg import LabelInfo, Region
 from concerto_msgs.srv import FindObjects, Relabel
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.ros.camera_input import FramedImage
 from concerto_ros.ros.perception_node import PerceptionNode
 from concerto_ros.search.object_search import ObjectSearch
 
@@ -64,6 +65,10 @@ def start(graph, frames, tiny_weights):
     return run
 
 
+def framed(frame):
+    return FramedImage(frame, fusion_frame='map', camera='', depth_topic='depth/image')
+
+
 class System:
     """The node with a client; frames are handed to its worker as its camera would."""
 
@@ -76,7 +81,7 @@ class System:
     def send(self, *numbers):
         """Have frames fused and labelled."""
         for number in numbers or (0,):
-            self.node.worker.submit_frame((self.frames[number], 'map'))
+            self.node.worker.submit_frame(framed(self.frames[number]))
             self.finish_frame()
 
     def finish_frame(self):
@@ -160,7 +165,7 @@ def test_ten_clients_are_served_while_frames_are_fused(start):
         for text in ('lamp', 'chair', 'wall', 'blue chair', 'teapot') * 2
     ]
     for frame in system.frames:
-        system.node.worker.submit_frame((frame, 'map'))
+        system.node.worker.submit_frame(framed(frame))
         system.graph.spin_for(0.02)
     system.graph.until(lambda: all(future.done() for future in futures))
     system.finish_frame()

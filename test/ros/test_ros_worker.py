@@ -65,18 +65,33 @@ def finish(graph, worker):
     graph.until(future.done)
 
 
-def test_the_newest_frame_wins_and_the_others_count_as_dropped(graph, make_worker, recorder):
-    drops = []
-    worker = make_worker(recorder.handle, on_drop=lambda: drops.append(threading.get_ident()))
-    worker.submit_frame(0)
+def test_the_newest_frame_wins_and_who_replaces_one_is_told(graph, make_worker, recorder):
+    worker = make_worker(recorder.handle)
+    assert not worker.submit_frame(0)
     assert recorder.started.wait(DEADLINE)
-    for frame in (1, 2, 3):
-        worker.submit_frame(frame)
+    assert [worker.submit_frame(frame) for frame in (1, 2, 3)] == [False, True, True]
     recorder.go_on.set()
     graph.until(lambda: len(recorder.done) == 2)
     assert recorder.done == [0, 3]
-    assert worker.num_dropped == 2
-    assert drops == [threading.get_ident()] * 2
+
+
+def test_a_fast_camera_does_not_starve_a_slow_one(graph, make_worker, recorder):
+    def handle(frame):
+        recorder.handle(frame)
+        for number in range(2):  # while a frame is handled, two more come from the fast camera
+            if len(recorder.done) < 5:
+                worker.submit_frame(f'fast {len(recorder.done)}.{number}', 'fast')
+
+    worker = make_worker(handle)
+    worker.submit_frame('first', 'fast')
+    assert recorder.started.wait(DEADLINE)
+    worker.submit_frame('waits', 'fast')
+    worker.submit_frame('slow', 'slow')
+    assert worker.submit_frame('newest', 'fast')  # in the place of the one that waited
+    worker.submit_frame('third', 'third')
+    recorder.go_on.set()
+    graph.until(lambda: len(recorder.done) == 5)
+    assert recorder.done == ['first', 'fast 1.1', 'slow', 'third', 'fast 4.1']
 
 
 def test_jobs_keep_their_order_and_a_frame_waits_for_one_of_them(graph, make_worker, recorder):
@@ -91,16 +106,16 @@ def test_jobs_keep_their_order_and_a_frame_waits_for_one_of_them(graph, make_wor
     assert recorder.done == ['first', 'a', 'newest', 'b', 'c']
 
 
-def test_a_discarded_frame_is_neither_handled_nor_dropped(graph, make_worker, recorder):
+def test_a_discarded_frame_is_neither_handled_nor_replaced(graph, make_worker, recorder):
     worker = make_worker(recorder.handle)
     worker.submit_frame(0)
     assert recorder.started.wait(DEADLINE)
     worker.submit_frame(1)
-    worker.discard_frame()
+    worker.discard_frames()
     recorder.go_on.set()
     finish(graph, worker)
     assert recorder.done == [0]
-    assert worker.num_dropped == 0
+    assert not worker.submit_frame(2)
 
 
 def test_a_handled_frame_is_not_kept(graph, make_worker):
