@@ -33,3 +33,11 @@ class MeasuredFeatures(LinearFeatures, Protocol):
             CheckpointError: As for `linear`.
         """
         ...
+
+
+class PartedFeatures(LinearFeatures, Protocol):
+    """Features of which a part can be had at the cost of the part."""
+
+    def take(self, rows: Tensor) -> LinearFeatures:
+        """Return the features of points (M,) int64, each once."""
+        ...

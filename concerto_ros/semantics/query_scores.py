@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from concerto_ros.errors import SearchError
-from concerto_ros.semantics.linear_features import LinearFeatures
+from concerto_ros.semantics.linear_features import LinearFeatures, PartedFeatures
 from concerto_ros.semantics.text_encoder import TextEncoder
 from concerto_ros.semantics.translator import Translator, query_parts
 
@@ -90,10 +90,11 @@ class Rivals:
 
 
 class QueryScores:
-    """Answers queries about features that stay as they are.
+    """Answers queries about features, of which some change now and then.
 
-    Norms are computed once, and what all rivals together weigh once per list of rivals; a query
-    costs one product with each cell of the features, and one more per rival that means the same.
+    Norms are computed once, and what all rivals together weigh once per list of rivals and change;
+    a query costs one product with each cell of the features, and one more per rival that means
+    the same.
 
     Attributes:
         features: Of N points.
@@ -111,8 +112,7 @@ class QueryScores:
     ) -> None:
         self._translator = translator
         self.features = features
-        norms = translator.norms(features) if norms is None else norms
-        self.norms = norms.clamp(min=_SHORTEST)
+        self.norms = translator.norms(features) if norms is None else norms
         self._rivals: Rivals | None = None
         self._log_rivals = self.norms[:0]
 
@@ -120,6 +120,26 @@ class QueryScores:
     def num_bytes(self) -> int:
         """Memory beside that of the features."""
         return self.norms.nbytes + self._log_rivals.nbytes
+
+    @torch.inference_mode()
+    def update(self, features: PartedFeatures, norms: Tensor, changed: Tensor) -> None:
+        """Take features over of which some rows changed, or came at the end.
+
+        Costs one product per rival with each changed row, and nothing before the first query.
+
+        Args:
+            features: Of N' points, N' >= N.
+            norms: (N',) float32.
+            changed: (K,) int64 rows, each once; of rows that come without being named, what
+                `probability` returns means nothing.
+        """
+        self.features, self.norms = features, norms
+        if self._rivals is None:
+            return
+        grown = norms.new_zeros(len(norms))
+        grown[: len(self._log_rivals)] = self._log_rivals
+        grown[changed] = self._weigh(self._rivals, features.take(changed), norms[changed])
+        self._log_rivals = grown
 
     @torch.inference_mode()
     def probability(self, query: str, embedding: Tensor, rivals: Rivals) -> Tensor:
@@ -139,7 +159,7 @@ class QueryScores:
         """
         same = rivals.same(query, embedding)
         texts = torch.cat([embedding.to(rivals.text_embedding), rivals.text_embedding[same]])
-        logits = self._logits(texts)
+        logits = self._logits(texts, self.features, self.norms)
         if same.all():
             return (logits[:, 0] / self._translator.logit_scale + 1) / 2
         log_rivals = self._log_sum(rivals)
@@ -151,19 +171,23 @@ class QueryScores:
     def _log_sum(self, rivals: Rivals) -> Tensor:
         """Return (N,) logarithm of the sum of the exponentials of all rivals."""
         if rivals is not self._rivals:
-            total = torch.full_like(self.norms, float('-inf'))
-            for part in query_parts(len(rivals.names), len(self.norms)):
-                logits = self._logits(rivals.text_embedding[part])
-                total = torch.logaddexp(total, logits.logsumexp(1))
-            self._rivals, self._log_rivals = rivals, total
+            self._log_rivals = self._weigh(rivals, self.features, self.norms)
+            self._rivals = rivals
         return self._log_rivals
 
-    def _logits(self, text_embedding: Tensor) -> Tensor:
+    def _weigh(self, rivals: Rivals, features: LinearFeatures, norms: Tensor) -> Tensor:
+        total = torch.full_like(norms, float('-inf'))
+        for part in query_parts(len(rivals.names), len(norms)):
+            logits = self._logits(rivals.text_embedding[part], features, norms)
+            total = torch.logaddexp(total, logits.logsumexp(1))
+        return total
+
+    def _logits(self, text_embedding: Tensor, features: LinearFeatures, norms: Tensor) -> Tensor:
         """Return (N, Q) float32, the cosines with texts (Q, D) times the scale of the logits."""
         limit = self._translator.logit_scale
         weight, bias = self._translator.pulled_back(text_embedding)
-        dots = self.features.linear(weight * limit, bias * limit).float()
-        return dots.div_(self.norms[:, None]).clamp_(-limit, limit)
+        dots = features.linear(weight * limit, bias * limit).float()
+        return dots.div_(norms.clamp(min=_SHORTEST)[:, None]).clamp_(-limit, limit)
 
 
 @lru_cache(maxsize=2**12)

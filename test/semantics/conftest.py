@@ -15,6 +15,9 @@ class DenseFeatures:
     def linear(self, weight, bias):
         return self.feat @ weight.t() + bias
 
+    def take(self, rows):
+        return DenseFeatures(self.feat[rows])
+
 
 @pytest.fixture
 def dense_features():

@@ -112,6 +112,34 @@ def test_norms_and_rivals_are_read_once(dense_features):
     assert calls[-1] == 2
 
 
+def test_after_an_update_scores_are_those_of_the_new_features(dense_features):
+    ours, feat = translator(), torch.randn(5, 12)
+    query, rivals = unit(torch.randn(1, 8)), rivals_of('abc', torch.randn(3, 8))
+    scores = QueryScores(ours, dense_features(feat))
+    scores.probability('x', query, rivals)
+    feat = torch.cat([feat, torch.randn(3, 12)])  # rows 5 to 7 are new
+    feat[2] = torch.randn(12)
+    newer = dense_features(feat)
+    scores.update(newer, ours.norms(newer), torch.tensor([2, 5, 6, 7]))
+    expected = QueryScores(ours, newer).probability('x', query, rivals)
+    torch.testing.assert_close(scores.probability('x', query, rivals), expected)
+
+
+def test_an_update_weighs_the_rivals_at_changed_rows_only(dense_features):
+    ours, features = translator(), dense_features(torch.randn(50, 12))
+    query, rivals = unit(torch.randn(1, 8)), rivals_of('abc', torch.randn(3, 8))
+    scores = QueryScores(ours, features)
+    changed = torch.tensor([7, 3])
+    scores.update(features, scores.norms, changed)  # no query yet: nothing to bring up to date
+    scores.probability('x', query, rivals)
+    linear, taken = features.linear, []
+    features.linear = lambda weight, bias: taken.append('all') or linear(weight, bias)
+    take = features.take
+    features.take = lambda rows: taken.append(rows.tolist()) or take(rows)
+    scores.update(features, scores.norms, changed)
+    assert taken == [[7, 3]]
+
+
 @pytest.mark.parametrize(
     ('query', 'name', 'is_same'),
     [
