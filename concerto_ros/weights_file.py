@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -125,6 +127,12 @@ def write_weights(
     except (OSError, RuntimeError, SafetensorError) as err:
         unfinished.unlink(missing_ok=True)
         raise CheckpointError(f'{path}: cannot be written ({err})') from err
+
+
+def pack_arrays(arrays: Mapping[str, Tensor | NDArray[Any]]) -> bytes:
+    """Return the bytes of a .safetensors file of arrays on the CPU, without a configuration."""
+    plain = {name: a.numpy() if isinstance(a, Tensor) else a for name, a in arrays.items()}
+    return bytes(save({name: np.asarray(a, order='C') for name, a in plain.items()}))
 
 
 def _umask() -> int:
