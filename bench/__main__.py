@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 BENCHMARKS = (
-    'fusion', 'growth', 'cloud', 'memory', 'search', 'encoder', 'training_views', 'training_step',
+    'fusion', 'growth', 'building', 'soak', 'cloud', 'memory', 'search', 'encoder',
+    'training_views', 'training_step',
 )  # fmt: skip
+BRIEF = {'SOAK_MINUTES': '10'}  # of those that take long, when all are run
 
 
 def main(names: list[str]) -> int:
@@ -15,7 +17,7 @@ def main(names: list[str]) -> int:
         print(f'no benchmark is called {", ".join(unknown)}; there are {", ".join(BENCHMARKS)}')
         return 2
     # One thread unless told otherwise: with a busy second core nothing else can be compared.
-    env = {'OMP_NUM_THREADS': '1', **os.environ}
+    env = {'OMP_NUM_THREADS': '1', **({} if names else BRIEF), **os.environ}
     runs = [
         subprocess.run([sys.executable, '-m', f'bench.{name}'], env=env, check=False)
         for name in names or BENCHMARKS

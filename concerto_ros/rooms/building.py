@@ -113,6 +113,14 @@ class Building:
         walk = visit.walk.retaken(visit.noise_seed, poses)
         return Tour([replace(visit, walk=walk)], frames_per_second)
 
+    def render(self, *, moving: bool = False) -> None:
+        """Render all rooms now, with `moving` both versions, so that no frame takes longer."""
+        for model in range(len(self.models)):
+            for version in (0, 1) if moving else (0,):
+                walk = self._walk(model, version)
+                for index in range(len(walk)):
+                    walk.frame_truth(index)
+
     def move(self, place: int) -> Move | None:
         """Return what moves in a room, in the building's frame; None: nothing does."""
         move, where = self._moves[self.places[place].model], self.places[place]
@@ -142,18 +150,20 @@ class Building:
 
     def _visit(self, place: int, round_: int, *, version: int) -> Visit:
         where = self.places[place]
-        key = where.model, version
-        if key not in self._walks:
-            room = self.models[where.model][version]
-            walk = room.frames(self._frames_per_visit, self._camera, self._noise)
-            self._walks[key] = walk.remembering()
         return Visit(
             place=place,
             round=round_,
-            walk=self._walks[key],
+            walk=self._walk(where.model, version),
             noise_seed=(self.seed * 1_000 + round_) * 10_000 + place,
             T_building_room=where.T_building_room,
         )
+
+    def _walk(self, model: int, version: int) -> RoomFrames:
+        if (model, version) not in self._walks:
+            room = self.models[model][version]
+            walk = room.frames(self._frames_per_visit, self._camera, self._noise)
+            self._walks[model, version] = walk.remembering()
+        return self._walks[model, version]
 
 
 def _check(**numbers: int) -> None:

@@ -3,6 +3,7 @@ import pytest
 
 from concerto_ros.errors import ConfigError
 from concerto_ros.geometry.camera import PinholeCamera
+from concerto_ros.rooms import view_memory
 from concerto_ros.rooms.building import Building
 from concerto_ros.rooms.building_drift import DriftingOdometry
 from concerto_ros.rooms.layout import THICKNESS
@@ -160,6 +161,14 @@ def test_views_are_rendered_once_and_stay_exact():
     for frame, remembered_frame in zip(walk, walk.remembering(), strict=True):
         np.testing.assert_array_equal(frame.depth, remembered_frame.depth)
         np.testing.assert_array_equal(frame.color, remembered_frame.color)
+
+
+def test_all_rooms_are_rendered_in_advance(monkeypatch):
+    building = tiny_building()
+    building.render(moving=True)
+    monkeypatch.setattr(SyntheticRoom, 'frames', None)
+    monkeypatch.setattr(view_memory, '_packed', None)
+    assert len(list(building.tour(2, moving=True))) == 2 * 3 * FRAMES
 
 
 def test_odometry_drifts_until_a_loop_is_closed(building):
