@@ -35,8 +35,8 @@ class Chunk(NamedTuple):
     """A chunk that is to be saved.
 
     Attributes:
-        revision: Of the content, at the latest when `content` is called: what comes after it has
-            another one.
+        revision: Another one whenever the content is another. Take it before the content: what
+            changes in between is then saved again the next time.
         num_voxels: How many it holds.
         content: Called only if the revision is not saved yet: its arrays on the CPU, or a file
             of them, which is linked, for example `PageFiles.file`.

@@ -101,7 +101,9 @@ class PageFiles:
         return arrays
 
     def file(self, key: int) -> StoredFile:
-        """Return the file of a chunk, valid until that key is put or dropped.
+        """Return the file of a chunk, there until that key is put or dropped.
+
+        Who saves it later, in another thread for example, takes `get`, which stays valid.
 
         Raises:
             KeyError: There is no such page.
