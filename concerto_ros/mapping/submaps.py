@@ -32,7 +32,9 @@ class Submaps:
     voxels. Axes of a new submap are those of the odom frame and x and y of its origin are whole
     chunks there, so without drift all submaps share one lattice.
 
-    Ids are 0, 1, 2 ... in the order in which submaps were made.
+    Ids are 0, 1, 2 ... in the order in which submaps were made. "The camera" is one body, whose path
+    is followed: of several cameras on a robot always the same one, or what carries them; frames of
+    the others go into the active submap by `T_odom_active`.
 
     Args:
         voxel_size: Edge length of a voxel [m].
@@ -88,6 +90,11 @@ class Submaps:
     def active(self) -> int | None:
         """Id of the submap into which frames go; None before the first and after some jumps."""
         return self._active
+
+    @property
+    def T_odom_active(self) -> Matrix:
+        """(4, 4) of the active submap, the same while it is active."""
+        return self._T_odom_active
 
     @property
     def T_world_odom(self) -> Matrix:

@@ -128,6 +128,17 @@ def test_back_in_an_old_submap_the_camera_is_where_the_world_says():
     np.testing.assert_allclose(moved_on, T_submap_camera @ step, atol=1e-12)
 
 
+def test_another_camera_finds_the_active_submap():
+    submaps = make()
+    submaps.correct(at(2.0, yaw=0.4))
+    drive(submaps, 0, 9)
+    T_odom_other = at(9.3, yaw=1.0)
+    T_submap_other = invert(submaps.T_odom_active) @ T_odom_other
+    np.testing.assert_allclose(
+        submaps[1].T_world_submap @ T_submap_other, submaps.T_world_odom @ T_odom_other, atol=1e-12
+    )
+
+
 def test_the_first_correction_moves_everything_rigidly():
     submaps = make()
     drive(submaps, 0, 9, 18)
