@@ -32,9 +32,9 @@ class Submaps:
     voxels. Axes of a new submap are those of the odom frame and x and y of its origin are whole
     chunks there, so without drift all submaps share one lattice.
 
-    Ids are 0, 1, 2 ... in the order in which submaps were made. "The camera" is one body, whose path
-    is followed: of several cameras on a robot always the same one, or what carries them; frames of
-    the others go into the active submap by `T_odom_active`.
+    Ids are 0, 1, 2 ... in the order in which submaps were made. "The camera" is one body, whose
+    path is followed: of several cameras on a robot always the same one, or what carries them;
+    frames of the others go into the active submap by `T_odom_active`.
 
     Args:
         voxel_size: Edge length of a voxel [m].
