@@ -5,9 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from concerto_ros.geometry.pose_path import PosePath
 from concerto_ros.geometry.transforms import from_quaternion, invert, to_quaternion
+from concerto_ros.mapping.overlaps import vote
 from concerto_ros.mapping.submaps import Submaps
 
 SIDE = 15.0  # metres; the tour is a square
@@ -55,27 +57,53 @@ class Tour:
         self.true = square_tour(length)
         self.odom = odometry(self.true)
         self.submaps = Submaps(0.02, 1, radius=8.0, height=1.5)
-        self.points, self.walls, self.owner = [], [], []
+        self.points, self.spots, self.owner = [], [], []
         self.submaps.correct(np.eye(4))
-        self._spots = self._scatter(generator)
+        self._wall, self._places = self._scatter(generator)
 
     def drive(self, begin, end):
         for i in range(begin, end):
-            wall, seen = self._look(self.true[i])
+            spot, seen = self._look(self.true[i])
             submap, T_submap_camera = self.submaps.locate(
                 self.odom[i], i * SECOND, lambda old, T, seen=seen: self._fits(old, T, seen)
             )
             self.points.append(moved(T_submap_camera, seen))
-            self.walls.append(wall)
+            self.spots.append(spot)
             self.owner.append(np.full(len(seen), submap))
 
     def error(self):
         """Return (N,) how far each point is off the wall that it belongs to [m]."""
-        points, walls, owner = map(np.concatenate, (self.points, self.walls, self.owner))
-        poses = np.stack([submap.T_world_submap for submap in self.submaps])[owner]
-        world = np.einsum('nij,nj->ni', poses[:, :3, :3], points) + poses[:, :3, 3]
-        axis, place = np.array(WALLS).T[:, walls]
+        world = self._in_world(np.concatenate(self.points), np.concatenate(self.owner))
+        axis, place = np.array(WALLS).T[:, self._wall[np.concatenate(self.spots)]]
         return np.abs(world[np.arange(len(world)), axis.astype(int)] - place)
+
+    def agreement(self):
+        """Return the share of spots whose label a voxel has within 5 cm, after the vote.
+
+        Walls are labelled; in each submap a quarter of the voxels, with less confidence, is wrong.
+        """
+        generator = np.random.default_rng(1)
+        seen = np.stack([np.concatenate(self.owner), np.concatenate(self.spots)], axis=1)
+        pairs, first, num_views = np.unique(seen, axis=0, return_index=True, return_counts=True)
+        submap, spot = pairs.T.copy()
+        is_wrong = generator.random(len(spot)) < 0.25
+        label = np.where(is_wrong, generator.integers(1, 9, len(spot)), 1 + self._wall[spot])
+        coord = self._in_world(np.concatenate(self.points)[first], submap)
+        found = vote(
+            coord=torch.from_numpy(coord),
+            normal=torch.zeros(len(spot), 3),
+            submap=torch.from_numpy(submap),
+            weight=torch.from_numpy(num_views),
+            label=torch.from_numpy(label)[:, None].expand(-1, 2),
+            confidence=torch.from_numpy(np.where(is_wrong, 0.4, 0.8))[:, None].expand(-1, 2),
+            voxel_size=0.02,
+        )
+        stands = found.stands.numpy()
+        spots = np.unique(spot)
+        gap = np.linalg.norm(self._places[spots][:, None] - coord[stands][None], axis=2)
+        nearest = found.label[:, 0].numpy()[stands][gap.argmin(1)]
+        agrees = (gap.min(1) < 0.05) & (nearest == 1 + self._wall[spots])
+        return agrees.mean()
 
     def jump(self, i):
         return self.submaps.correct(self.true[i] @ invert(self.odom[i]))
@@ -98,9 +126,12 @@ class Tour:
         return wall, spots
 
     def _look(self, T_map_camera):
-        wall, spots = self._spots
-        is_near = np.linalg.norm(spots - T_map_camera[:3, 3], axis=1) < VIEW
-        return wall[is_near], moved(invert(T_map_camera), spots[is_near])
+        is_near = np.linalg.norm(self._places - T_map_camera[:3, 3], axis=1) < VIEW
+        return is_near.nonzero()[0], moved(invert(T_map_camera), self._places[is_near])
+
+    def _in_world(self, points, owner):
+        poses = np.stack([submap.T_world_submap for submap in self.submaps])[owner]
+        return np.einsum('nij,nj->ni', poses[:, :3, :3], points) + poses[:, :3, 3]
 
     def _fits(self, old, T_submap_camera, seen):
         held = [p for p, o in zip(self.points, self.owner, strict=True) if (o == old).all()]
@@ -149,6 +180,16 @@ def test_a_path_takes_nearly_all_of_it_back(tour, last, has_jumped):
     after = tour.error()
     assert np.median(after) < 0.03, described(after)
     assert np.quantile(after, 0.95) < 0.15 * np.quantile(before, 0.95), described(after)
+
+
+def test_labels_agree_where_the_loop_is_closed(tour, last):
+    drifted = tour.agreement()
+    tour.jump(last)
+    shared = tour.agreement()
+    tour.submaps.correct_path(tour.path(last + 1), np.eye(4))
+    placed = tour.agreement()
+    assert drifted < 0.25, (drifted, shared, placed)
+    assert 0.6 < shared < placed, (drifted, shared, placed)
 
 
 def test_without_a_correction_the_drifted_camera_does_not_get_an_old_submap(tour):
