@@ -1,0 +1,123 @@
+"""FreeSpace: which voxels of a map one depth image sees through.
+
+A voxel that is seen through now and then may be an error of the camera, so maps remove it only
+after several looks with nothing measured in it in between: `wear`. What was not measured never
+counts as free, and what stands close beside a look stays, so thin things and edges do.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from concerto_ros.config.schema import DepthConfig
+from concerto_ros.geometry.frame import RGBDFrame
+from concerto_ros.geometry.nearest_depth import NearestDepth
+
+_TURNS = 4  # each block is tested in one of so many frames
+# All around a voxel the image must see beyond it, by a margin: errors of pose and calibration, and
+# depth noise, which grows with the square of the distance (four times that of a Kinect).
+_REACH = 1.0  # voxels
+_MARGIN = 1.5  # voxels
+_NOISE = 0.008  # 1/m
+_LIMIT = 2.0  # times depth.max; farther is no depth: 65.535 m is how some cameras write that
+
+
+class FreeSpace:
+    """What one depth image says about voxels being free; valid for one frame.
+
+    Args:
+        nearest: The depth image.
+        T_map_camera: (4, 4), from the frame of its camera to that of the voxels.
+        config: Range in which voxels are judged.
+        voxel_size: Edge length of a voxel [m].
+    """
+
+    def __init__(
+        self,
+        nearest: NearestDepth,
+        T_map_camera: NDArray[np.float64],
+        config: DepthConfig,
+        voxel_size: float,
+    ) -> None:
+        self._nearest = nearest
+        self._R = torch.from_numpy(T_map_camera[:3, :3].T.astype(np.float32))
+        self._t = torch.from_numpy(-T_map_camera[:3, :3].T @ T_map_camera[:3, 3:]).float()
+        self._config = config
+        self._voxel_size = voxel_size
+
+    @classmethod
+    def of_frame(
+        cls,
+        frame: RGBDFrame,
+        config: DepthConfig,
+        voxel_size: float,
+        device: torch.device | str = 'cpu',
+    ) -> 'FreeSpace':
+        """Return the free space that a frame sees, in the frame of its pose."""
+        # Images from messages may be views of read-only memory, which torch does not know.
+        depth = frame.depth if frame.depth.flags.writeable else frame.depth.copy()
+        on_device = torch.from_numpy(depth).to(device)
+        nearest = NearestDepth(on_device, frame.depth_camera, _LIMIT * config.max)
+        return cls(nearest, frame.T_map_depth, config, voxel_size)
+
+    def blocks_to_test(self, center: Tensor, edge: float, turn: int, is_worn: Tensor) -> Tensor:
+        """Choose the blocks whose voxels are to be tested in a frame.
+
+        These are every fourth block, others in each frame, and those that are worn already; and
+        of all these only what the image looks into.
+
+        Args:
+            center: (B, 3) float32 centres of blocks near the camera [m].
+            edge: Edge length of a block [m].
+            turn: Number of the frame.
+            is_worn: (B,) bool, a voxel was seen through when the block was tested last.
+
+        Returns:
+            (V,) int64 in 0..B - 1, rising.
+        """
+        x, y, z = (center / edge).floor().long().unbind(1)
+        block = (is_worn | ((x + y + z + turn) % _TURNS == 0)).nonzero()[:, 0]
+        local = self._local(center.index_select(0, block))
+        radius = edge * math.sqrt(3) / 2
+        front = local[2] - radius
+        is_in_range = (front < self._config.max) & (local[2] + radius > self._config.min)
+        looks = self._nearest.farthest(self._nearest.windows(local, radius))
+        return block[is_in_range & (looks > front + self._margin(front))]
+
+    def is_seen_through(self, coord: Tensor) -> Tensor:
+        """Return (M,) bool, through which voxels the image sees.
+
+        Args:
+            coord: (M, 3) float32 mean positions of voxels [m].
+        """
+        local = self._local(coord)
+        depth = local[2]
+        is_in_range = (depth > self._config.min) & (depth < self._config.max)
+        nearest = self._nearest.nearest(self._nearest.windows(local, _REACH * self._voxel_size))
+        return is_in_range & (nearest > depth + self._margin(depth))
+
+    def _margin(self, depth: Tensor) -> Tensor:
+        return depth.square().mul_(_NOISE).add_(_MARGIN * self._voxel_size)
+
+    def _local(self, points: Tensor) -> Tensor:
+        """Return points (M, 3) of the map as (3, M) of the camera."""
+        return torch.addmm(self._t.to(points.device), self._R.to(points.device), points.T)
+
+
+def wear(misses: Tensor, is_seen_through: Tensor, max_looks: int) -> tuple[Tensor, Tensor]:
+    """Count looks through voxels; what is measured in a voxel sets its count back to 0.
+
+    Args:
+        misses: (M,) uint8 looks so far.
+        is_seen_through: (M,) bool, by one more look.
+        max_looks: 1..255, after so many a voxel is gone.
+
+    Returns:
+        misses: (M,) uint8.
+        is_gone: (M,) bool.
+    """
+    misses = misses + (is_seen_through & (misses < max_looks))
+    return misses, misses >= max_looks
