@@ -176,3 +176,12 @@ def test_nothing_is_voted_on_nothing():
     found = result({name: part[:0] for name, part in floor(0).items()})
     assert found.stands.shape == (0,)
     assert found.label.shape == found.confidence.shape == (0, 2)
+
+
+def test_it_is_the_same_on_any_device(device):
+    parts = joined(floor(0, weight=2.0), floor(1, turn(0.3), label=(4, 2)))
+    found = vote(**parts, voxel_size=VOXEL)
+    there = vote(**{name: part.to(device) for name, part in parts.items()}, voxel_size=VOXEL)
+    assert torch.equal(there.stands.cpu(), found.stands)
+    assert torch.equal(there.label.cpu(), found.label)
+    torch.testing.assert_close(there.confidence.cpu(), found.confidence)
