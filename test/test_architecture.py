@@ -36,7 +36,7 @@ ASKING = 'training/search_quality/'  # asks the whole pipeline, as people do
 ROS = (
     'rclpy', 'tf2_ros', 'tf2_msgs', 'message_filters', 'sensor_msgs', 'sensor_msgs_py', 'std_msgs',
     'std_srvs', 'geometry_msgs', 'visualization_msgs', 'builtin_interfaces', 'rcl_interfaces',
-    'tf_transformations', 'concerto_msgs', 'nav_msgs',
+    'diagnostic_msgs', 'tf_transformations', 'concerto_msgs', 'nav_msgs',
 )  # fmt: skip
 HOMES = {
     **dict.fromkeys(ROS, ('concerto_ros/ros/',)),

@@ -80,8 +80,7 @@ class CameraInput:
 
     Attributes:
         name: As above.
-        num_delivered: Frames so far.
-        newest: When the last of them was delivered (monotonic, s); None before.
+        newest: When the newest frame was delivered (monotonic, s); None: there was none.
     """
 
     def __init__(
@@ -95,7 +94,6 @@ class CameraInput:
         name: str = '',
     ) -> None:
         self.name = name
-        self.num_delivered = 0
         self.newest: float | None = None
         self._parameters = parameters
         self._problems = problems
@@ -221,7 +219,6 @@ class CameraInput:
         except (FrameError, CalibrationError) as err:
             self._problems.add('image', str(err))
         else:
-            self.num_delivered += 1
             self.newest = time.monotonic()
             self._on_frame(framed)
         return True

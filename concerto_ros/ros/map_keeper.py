@@ -16,6 +16,7 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.errors import FrameError, MapFileError, TransformUnavailable
 from concerto_ros.geometry.transforms import Matrix
 from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.ros.activity import Activity, MapSize
 from concerto_ros.ros.camera_input import FramedImage
 from concerto_ros.ros.conversions import make_header
 from concerto_ros.ros.map_messages import label_info
@@ -55,6 +56,7 @@ class MapKeeper:
         publisher: Where results go.
         transforms: From the frame of the fusion to the one of the answers.
         problems: Where unusable frames are counted.
+        activity: Where times, frames and the size of the map are noted.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class MapKeeper:
         publisher: MapPublisher,
         transforms: Transforms,
         problems: Problems,
+        activity: Activity,
     ) -> None:
         self._logger = node.get_logger()
         self._pipeline = pipeline
         self._publisher = publisher
         self._transforms = transforms
         self._problems = problems
+        self._activity = activity
         self._config = pipeline.config
         self._fusion_frame = pipeline.config.frames.map
         self._network_pace = Pace(_NETWORK_SHARE)
@@ -91,6 +95,9 @@ class MapKeeper:
             report = self._pipeline.integrate(framed.frame)
             self._fusion_frame = framed.fusion_frame
             self._is_unread = True
+            self._activity.count_fused(framed.camera)
+            for stage, seconds in report.seconds.items():
+                self._activity.add(stage, seconds)
             if report.warning:
                 self._logger.warning(report.warning)
         except FrameError as err:
@@ -101,11 +108,18 @@ class MapKeeper:
     def upkeep(self) -> float | None:
         """Run the network and publish, as far as it is time; return seconds until the next."""
         publish = self._config.publish
-        wait = min(
-            self._run_network(),
-            self._publisher.publish_map(*self._answer_frame(), publish.map_period),
-            self._publisher.publish_updates(self._fusion_frame, publish.update_period),
-        )
+        try:
+            wait = min(
+                self._run_network(),
+                self._publisher.publish_map(*self._answer_frame(), publish.map_period),
+                self._publisher.publish_updates(self._fusion_frame, publish.update_period),
+            )
+        finally:
+            self._activity.map_size = MapSize(
+                num_voxels=self._pipeline.num_voxels,
+                revision=self._pipeline.revision,
+                memory={'map': self._pipeline.memory_bytes},
+            )
         return None if wait == float('inf') else wait
 
     def look(self, question: Question) -> Look:
@@ -174,7 +188,7 @@ class MapKeeper:
         wait = self._network_pace.wait(period)
         if wait == 0:
             self._is_unread = False  # first: should it fail, then once per frame and period
-            with self._network_pace:
+            with self._network_pace, self._activity.stage('network'):
                 num_labelled = self._pipeline.update_semantics()
             if num_labelled:
                 self._after_labels()

@@ -13,6 +13,7 @@ from visualization_msgs.msg import MarkerArray
 from concerto_msgs.msg import LabelInfo, MapUpdate
 from concerto_ros.geometry.transforms import Matrix
 from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.ros.activity import Activity
 from concerto_ros.ros.conversions import make_header
 from concerto_ros.ros.map_messages import label_info, map_update, point_cloud
 from concerto_ros.ros.pace import Pace
@@ -34,11 +35,16 @@ class MapPublisher:
     Args:
         node: Where the publishers live.
         pipeline: Whose map it is.
+        activity: Where times are noted.
         on_newcomer: Called by the node's executor when somebody subscribed to ~/map_updates.
     """
 
     def __init__(
-        self, node: Node, pipeline: PerceptionPipeline, on_newcomer: Callable[[], None]
+        self,
+        node: Node,
+        pipeline: PerceptionPipeline,
+        activity: Activity,
+        on_newcomer: Callable[[], None],
     ) -> None:
         reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(
@@ -48,6 +54,7 @@ class MapPublisher:
         )
         self._node = node
         self._pipeline = pipeline
+        self._activity = activity
         self._on_newcomer = on_newcomer
         self._map = node.create_publisher(PointCloud2, '~/map', latched)
         self._updates = node.create_publisher(MapUpdate, '~/map_updates', reliable)
@@ -118,7 +125,7 @@ class MapPublisher:
             return float('inf')
         wait = self._map_pace.wait(period)
         if wait == 0:
-            with self._map_pace:
+            with self._map_pace, self._activity.stage('publishing'):
                 header = make_header(frame_id, self._pipeline.newest_stamp_ns)
                 self._map.publish(point_cloud(header, self._pipeline.cloud(T_frame_fusion)))
             self._published = self._state()  # reading the map may have raised its revision
@@ -141,7 +148,7 @@ class MapPublisher:
             return float('inf')
         wait = self._update_pace.wait(period)
         if wait == 0:
-            with self._update_pace:
+            with self._update_pace, self._activity.stage('publishing'):
                 changes = self._pipeline.changes(self._sent[1])
                 header = make_header(fusion_frame, changes.stamp_ns)
                 self._updates.publish(map_update(header, changes))

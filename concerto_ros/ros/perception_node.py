@@ -17,8 +17,10 @@ from std_srvs.srv import Trigger
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.ros.activity import Activity
 from concerto_ros.ros.camera_input import FramedImage
 from concerto_ros.ros.cameras import Cameras
+from concerto_ros.ros.diagnostics import Diagnostics
 from concerto_ros.ros.finder import Finder
 from concerto_ros.ros.log_forwarding import forward_logging
 from concerto_ros.ros.map_keeper import MapKeeper
@@ -83,9 +85,10 @@ class PerceptionNode(Node):
         for notice in self.pipeline.notices:
             self.get_logger().info(notice)
         transforms = Transforms(self, config.frames)
-        publisher = MapPublisher(self, self.pipeline, on_newcomer=self._on_newcomer)
+        activity = Activity()
+        publisher = MapPublisher(self, self.pipeline, activity, on_newcomer=self._on_newcomer)
         publisher.publish_labels()
-        keeper = MapKeeper(self, self.pipeline, publisher, transforms, self.problems)
+        keeper = MapKeeper(self, self.pipeline, publisher, transforms, self.problems, activity)
         self._keeper = keeper
         self.worker = LatestWorker(self, keeper.integrate, keeper.upkeep)
         self._threads.append(self.worker)
@@ -97,6 +100,7 @@ class PerceptionNode(Node):
         self._cameras = Cameras(
             self, self._settings, transforms, self.problems, self._on_frame, self._on_time_jump
         )
+        Diagnostics(self, self._cameras, self.problems, activity, self.worker)
 
     def _on_frame(self, framed: FramedImage) -> None:
         if self.worker.submit_frame(framed, framed.camera):

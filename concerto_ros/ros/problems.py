@@ -43,6 +43,11 @@ class Reporter(ABC):
             self.counts[kind] += count
             self.sentences[kind] = sentence
 
+    def so_far(self) -> Counter[str]:
+        """Return a copy of `counts`; may be called from any thread."""
+        with self._lock:
+            return self.counts.copy()
+
     def add_exception(self) -> None:
         """Count the exception in flight, which nobody foresaw, as 'internal'."""
         self.add('internal', f'{self._where}internal error: {traceback.format_exc().strip()}')

@@ -1,0 +1,84 @@
+"""Activity: what the worker tells of itself and of the map, for those who must not touch it."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapSize:
+    """How large the map is.
+
+    Attributes:
+        num_voxels: Voxels in which something was measured.
+        revision: Rises with every change.
+        memory: Bytes of each layer.
+        max_bytes: What they may take in all; None: there is no limit.
+    """
+
+    num_voxels: int
+    revision: int
+    memory: Mapping[str, int]
+    max_bytes: int | None = None
+
+
+class Activity:
+    """Written by the worker's thread, read by the executor.
+
+    Attributes:
+        map_size: After the last upkeep.
+    """
+
+    def __init__(self) -> None:
+        self.map_size = MapSize(num_voxels=0, revision=0, memory={})
+        self._lock = threading.Lock()
+        self._fused: Counter[str] = Counter()
+        self._seconds: dict[str, list[float]] = {}
+        self._started: dict[str, float] = {}
+        self._failures: dict[str, str] = {}
+
+    def count_fused(self, camera: str) -> None:
+        """Count a frame of a camera that is in the map now."""
+        with self._lock:
+            self._fused[camera] += 1
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Note how long a stage of the work has taken [s]."""
+        with self._lock:
+            self._seconds.setdefault(stage, []).append(seconds)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage of the work; if it raises, it fails until it is done again."""
+        start = self._started[name] = time.monotonic()
+        try:
+            yield
+        except Exception as err:
+            self._failures[name] = f'{type(err).__name__}: {err}'
+            raise
+        finally:
+            del self._started[name]
+        self._failures.pop(name, None)
+        self.add(name, time.monotonic() - start)
+
+    def num_fused(self, camera: str) -> int:
+        """Return how many frames of a camera are in the map so far."""
+        return self._fused[camera]
+
+    def running(self) -> dict[str, float]:
+        """Return since how long [s] the stages that are being done have been running."""
+        now = time.monotonic()
+        return {name: now - start for name, start in self._started.copy().items()}
+
+    def failures(self) -> dict[str, str]:
+        """Return the errors of the stages that fail at present."""
+        return self._failures.copy()
+
+    def take_seconds(self) -> dict[str, list[float]]:
+        """Return how long each stage took each time [s] since the last call."""
+        with self._lock:
+            seconds, self._seconds = self._seconds, {}
+        return seconds
