@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from concerto_ros.geometry.camera import PinholeCamera
 
-_TILE_BITS = 2  # the smallest tiles have 4 pixels per edge
+_TILE = 4  # pixels per edge of the smallest tiles
 _NUM_LEVELS = 5  # the largest have 64
 _GAP_TILES = 3  # of 3 x 3 tiles without measurement: a line or an area, not a speck
 _OUTSIDE, _TOO_LARGE = 0, 1  # the first windows, of which nothing is known
@@ -70,26 +70,26 @@ class NearestDepth:
         """
         camera = self._camera
         x, y, z = points
-        u = (x / z * camera.fx + (camera.cx + 0.5)).floor()
-        v = (y / z * camera.fy + (camera.cy + 0.5)).floor()
-        is_inside = (z > 0) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-        column = torch.where(is_inside, u, 0.0).long() >> _TILE_BITS
-        row = torch.where(is_inside, v, 0.0).long() >> _TILE_BITS
-        tiles = max(camera.fx, camera.fy) * radius / 2**_TILE_BITS / (z - radius).clamp(min=1e-6)
-        level = tiles.log2().ceil_().clamp_(0, _NUM_LEVELS).long()
+        ahead = z.clamp(min=1e-6)
+        u = (x / ahead * camera.fx + (camera.cx + 0.5)).floor()
+        v = (y / ahead * camera.fy + (camera.cy + 0.5)).floor()
+        pixels = max(camera.fx, camera.fy) * radius / (z - radius).clamp(min=1e-6)
+        # Spheres that stand out of the image have the windows at its border, which are near.
+        column, row = u.clamp(0, camera.width - 1), v.clamp(0, camera.height - 1)
+        is_outside = ((u - column).abs() > pixels) | ((v - row).abs() > pixels) | (z <= 0)
+        level = (pixels / _TILE).log2().ceil_().clamp_(0, _NUM_LEVELS).long()
         is_too_large = level == _NUM_LEVELS
         level.clamp_(max=_NUM_LEVELS - 1)
-        window: Tensor = (
-            self._start[level] + (row >> level) * self._width[level] + (column >> level)
-        )
+        column, row = (column.long() // _TILE) >> level, (row.long() // _TILE) >> level
+        window: Tensor = self._start[level] + row * self._width[level] + column
         window.masked_fill_(is_too_large, _TOO_LARGE)
-        return window.masked_fill_(~is_inside, _OUTSIDE)
+        return window.masked_fill_(is_outside, _OUTSIDE)
 
 
 def _nearest_of_tiles(depth: Tensor, limit: float) -> Tensor:
     """Return the least depth (R, C) of each tile; 0 at gaps, infinite where a speck fills it."""
     # The inverse of zero, NaN and infinity becomes zero: what is not measured is far away.
-    inverse = _filled_up(depth, 1 << _TILE_BITS).reciprocal().nan_to_num_(nan=0.0, posinf=0.0)
+    inverse = _filled_up(depth, _TILE).reciprocal().nan_to_num_(nan=0.0, posinf=0.0)
     largest = _of_tiles(inverse, Tensor.amax)
     is_gap = _of_tiles(inverse, Tensor.amin) < 1 / limit
     is_gap &= _around(is_gap.float(), torch.add) >= _GAP_TILES
@@ -97,9 +97,8 @@ def _nearest_of_tiles(depth: Tensor, limit: float) -> Tensor:
 
 
 def _of_tiles(image: Tensor, reduce: Callable[[Tensor, int], Tensor]) -> Tensor:
-    size = 1 << _TILE_BITS
-    stripes = reduce(image.view(-1, size, image.shape[1]), 1)
-    return reduce(stripes.view(len(stripes), -1, size), 2)
+    stripes = reduce(image.view(-1, _TILE, image.shape[1]), 1)
+    return reduce(stripes.view(len(stripes), -1, _TILE), 2)
 
 
 def _around(tiles: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
