@@ -18,10 +18,10 @@ from concerto_ros.geometry.nearest_depth import NearestDepth
 
 _TURNS = 4  # each block is tested in one of so many frames
 # All around a voxel the image must see beyond it, by a margin: errors of pose and calibration, and
-# depth noise, which grows with the square of the distance (four times that of a Kinect).
-_REACH = 1.0  # voxels
-_MARGIN = 1.5  # voxels
-_NOISE = 0.008  # 1/m
+# depth noise, which grows with the square of the distance (2.5 times that of a Kinect).
+_REACH = 0.6  # voxels
+_MARGIN = 1.0  # voxels
+_NOISE = 0.005  # 1/m
 _LIMIT = 2.0  # times depth.max; farther is no depth: 65.535 m is how some cameras write that
 
 
