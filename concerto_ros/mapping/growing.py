@@ -1,4 +1,6 @@
-"""GrowingTensor: rows that can be appended at amortised constant cost."""
+"""GrowingTensor: rows that can be added without copying those that are there."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -8,18 +10,29 @@ _GROWTH = 1.5
 
 
 class GrowingTensor:
-    """A tensor whose first dimension grows; room is kept for half as many rows again.
+    """A tensor whose first dimension grows.
+
+    On a CPU, `reserve` rows are asked for at once: the system hands out memory only where it is
+    written to, so rows that do not exist cost nothing, and no row is ever moved. Beyond these,
+    and on other devices, which copy a gigabyte in a millisecond, room is kept for half as many
+    rows again.
 
     Args:
         shape: Of one row.
         dtype: Of the elements.
         device: Where the rows live.
+        reserve: Rows that are expected at most.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device | str
+        self,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device | str,
+        reserve: int = 0,
     ) -> None:
-        self._room = torch.empty((0, *shape), dtype=dtype, device=device)
+        capacity = reserve if torch.device(device).type == 'cpu' else 0
+        self._room = torch.empty((capacity, *shape), dtype=dtype, device=device)
         self._length = 0
 
     def __len__(self) -> int:
@@ -27,20 +40,40 @@ class GrowingTensor:
 
     @property
     def num_bytes(self) -> int:
-        """Memory, with the room that is kept."""
-        return self._room.nbytes
+        """Memory of the rows that there are."""
+        return self._length * self.row_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory of a row."""
+        return math.prod(self._room.shape[1:]) * self._room.element_size()
 
     def all(self) -> Tensor:
-        """Return the rows as a view, valid until the next `append`."""
+        """Return the rows as a view, valid until it grows."""
         return self._room[: self._length]
 
     def append(self, rows: Tensor) -> None:
         """Add rows at the end."""
         length = self._length + len(rows)
+        self._make_room(length)
+        self._room[self._length : length] = rows
+        self._length = length
+
+    def grow(self, length: int, value: float = 0) -> None:
+        """Add rows of one value until there are `length`; nothing if there are."""
+        if length > self._length:
+            self._make_room(length)
+            self._room[self._length : length] = value
+            self._length = length
+
+    def pop(self, count: int) -> Tensor:
+        """Take the last rows, as a view that is valid until others are added."""
+        self._length -= count
+        return self._room[self._length : self._length + count]
+
+    def _make_room(self, length: int) -> None:
         if length > len(self._room):
             capacity = max(length, _FIRST_CAPACITY, int(len(self._room) * _GROWTH))
             room = self._room.new_empty((capacity, *self._room.shape[1:]))
             room[: self._length] = self.all()
             self._room = room
-        self._room[self._length : length] = rows
-        self._length = length

@@ -1,5 +1,6 @@
 """VoxelMap: a map of surface voxels whose cost per frame does not grow with its size."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,25 +11,37 @@ from torch.nn import functional
 
 from concerto_ros.geometry.rgbd import SurfacePoints
 from concerto_ros.mapping import fusion
-from concerto_ros.mapping.block_index import BlockIndex
-from concerto_ros.mapping.dirty_regions import BlockRevisions
+from concerto_ros.mapping.cell_pyramid import CellLayout, CellPyramid
+from concerto_ros.mapping.chunk_index import ChunkIndex
+from concerto_ros.mapping.dirty_regions import Revisions
+from concerto_ros.mapping.growing import GrowingTensor
 from concerto_ros.mapping.thin_surface import ThinSurface
 from concerto_ros.mapping.voxel_keys import (
     BLOCK_BITS,
+    CHUNK_BITS,
+    CHUNK_SHIFT,
     GROUP_BLOCKS,
     MAX_GRID,
     PLACE_BITS,
-    groups_of_blocks,
     pack_blocks,
     pack_voxels,
+    submap_of,
+    submap_of_chunk,
     unique_voxels,
+    unpack_blocks,
+    unpack_chunks,
     unpack_voxels,
 )
-from concerto_ros.mapping.voxel_rows import VoxelRows
+from concerto_ros.mapping.voxel_rows import FREE, ROW_BYTES, VoxelRows
 from concerto_ros.structures import MapCloud
 
 GROUP_VOXELS = GROUP_BLOCKS << BLOCK_BITS  # per edge
+CHUNK_VOXELS = 1 << CHUNK_BITS  # per edge
+_REACH = MAX_GRID - CHUNK_VOXELS  # so that what lies beside a voxel has a key, too
+_IN_CHUNK = (1 << CHUNK_SHIFT) - 1
 _VISIBLE = 0.05  # change of a confidence
+_ROWS_PER_BLOCK = 32  # at least, on average
+_BLOCK_BYTES = 2500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,59 +49,109 @@ class Groups:
     """Cubes of 16 x 16 x 16 voxels.
 
     Attributes:
-        key: (G, 3) int64, cube [key, key + 1) * 16 voxels.
+        key: (G, 3) int64, cube [key, key + 1) * 16 voxels of its submap.
+        submap: (G,) int64.
         revision: (G,) int64, when it changed last.
         num_rows: (G,) int64 surface voxels in it.
         rows: (M,) int64 their rows, group after group.
     """
 
     key: Tensor
+    submap: Tensor
     revision: Tensor
     num_rows: Tensor
     rows: Tensor
 
 
-class VoxelMap:
-    """Voxels in which something was measured, one row each, in the order in which they came.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunks:
+    """Cubes of 64 x 64 x 64 voxels, in the order of their keys.
 
-    What the map says is its thin surface: `surface_rows`, and what is made of them.
+    Attributes:
+        key: (K,) int64.
+        grid: (K, 3) int64, cube [grid, grid + 1) * 64 voxels of its submap.
+        submap: (K,) int64.
+        num_surface: (K,) int64 voxels of the thin surface.
+        num_dirty: (K,) int64 of them that the network has not seen, and what it saw in vain.
+        revision: (K,) int64, when something in it changed last.
+        last_seen: (K,) int64, revision in which a frame saw it last.
+    """
+
+    key: Tensor
+    grid: Tensor
+    submap: Tensor
+    num_surface: Tensor
+    num_dirty: Tensor
+    revision: Tensor
+    last_seen: Tensor
+
+
+class VoxelMap:
+    """Voxels in which something was measured, one row each; rows of removed ones are used again.
+
+    What the map says is its thin surface: `surface_rows`, and what is made of them. Voxels lie in
+    submaps, each with a frame of its own; coordinates are those in that frame.
 
     Attributes:
         revision: Rises with every change.
+        cells: What the network sees; None: there is no network.
 
     Args:
         voxel_size: Edge length of a voxel [m].
         device: Where the map lives.
         revision: To start from.
+        cells: How the network sees the map.
+        max_bytes: Memory that the map is expected to need at most; on a CPU, nothing is copied
+            while it grows up to that.
     """
 
     def __init__(
-        self, voxel_size: float, device: torch.device | str = 'cpu', revision: int = 0
+        self,
+        voxel_size: float,
+        device: torch.device | str = 'cpu',
+        revision: int = 0,
+        *,
+        cells: CellLayout | None = None,
+        max_bytes: int = 1 << 30,
     ) -> None:
         self.voxel_size = voxel_size
         self.device = torch.device(device)
         self.revision = self._thinned_revision = revision
-        self._rows = VoxelRows(device)
-        self._index = BlockIndex(device)
-        self._revisions = BlockRevisions(device)
-        self._surface = ThinSurface(device)
+        num_blocks = max_bytes // (_BLOCK_BYTES + _ROWS_PER_BLOCK * ROW_BYTES)
+        self._rows = VoxelRows(device, max_bytes // ROW_BYTES)
+        self._index = ChunkIndex(device, num_blocks)
+        self._revisions = Revisions(self._index, device, num_blocks)
+        self._surface = ThinSurface(self._rows, self._index, device, num_blocks)
+        self._seen_ticks = GrowingTensor((), torch.int32, device, num_blocks)  # per block
+        self._seen_revision = GrowingTensor((), torch.int64, device)  # per chunk
+        self.cells: CellPyramid | None = None
+        if cells is not None:
+            self.cells = CellPyramid(cells, self._index, device, num_blocks)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @property
-    def num_bytes(self) -> int:
-        """Memory of voxels and tables, with the room that is kept for growth."""
-        parts = (self._rows, self._index, self._revisions, self._surface)
-        return sum(part.num_bytes for part in parts)
+    def num_bytes(self) -> dict[str, int]:
+        """Memory by layer, with what freed voxels have left to be used again."""
+        marks = self._revisions.num_bytes + self._surface.num_bytes
+        marks += self._seen_ticks.num_bytes + self._seen_revision.num_bytes
+        return {
+            'voxels': self._rows.num_bytes,
+            'index': self._index.num_bytes + marks,
+            'cells': self.cells.num_bytes if self.cells else 0,
+        }
 
-    def integrate(self, points: SurfacePoints, stamp_ns: int, max_weight: float) -> int:
-        """Fuse the points of one frame; those beyond 21 km (at 2 cm) are left out.
+    def integrate(
+        self, points: SurfacePoints, stamp_ns: int, max_weight: float, submap: int = 0
+    ) -> int:
+        """Fuse the points of one frame; those beyond 650 m (at 2 cm) are left out.
 
         Args:
-            points: In the frame of the map.
+            points: In the frame of the submap.
             stamp_ns: Time of the frame [ns].
             max_weight: Cap on the weight of the past.
+            submap: Where they are fused.
 
         Returns:
             Number of new voxels.
@@ -98,33 +161,123 @@ class VoxelMap:
         values = torch.cat([scaled - grid - 0.5, points.color, points.normal], dim=1)
         weight = points.weight
         low, high = grid.aminmax()
-        if not (low >= -MAX_GRID and high < MAX_GRID):
-            in_reach = ((grid >= -MAX_GRID) & (grid < MAX_GRID)).all(1)
+        if not (low >= -_REACH and high < _REACH):
+            in_reach = ((grid >= -_REACH) & (grid < _REACH)).all(1)
             grid, values, weight = grid[in_reach], values[in_reach], weight[in_reach]
-        key, voxel = unique_voxels(pack_voxels(grid.long()))
+        key, voxel = unique_voxels(pack_voxels(grid.long(), submap))
         measured = fusion.mean_per_voxel(values, weight, voxel, len(key))
-        row, is_new, block = self._index.add_voxels(key, len(self))
-        self._rows.append(key[is_new], stamp_ns)
+        row, is_new, block = self._index.add_voxels(key, self._rows.slots)
+        self._rows.begin(row[is_new], key[is_new])
+        if self.cells:
+            self._rows.cell.all()[row[is_new]] = self.cells.slots(0, key[is_new]).int()
         state = self._rows.state.all()
         fused = fusion.fuse(state.index_select(0, row).float(), measured, max_weight)
         state[row] = fused.half()
-        self._rows.mark_seen(row, stamp_ns)
+        self._rows.mark_seen(row, is_new, stamp_ns)
+        self._mark_seen(block, stamp_ns)
+        return int(is_new.sum())
+
+    def remove(self, rows: Tensor) -> None:
+        """Forget voxels (M,), each once."""
+        if len(rows) == 0:
+            return
+        key = self._rows.key.all()[rows]
+        lost = self._index.chunks(key[self._rows.was_surface.all()[rows]] >> CHUNK_SHIFT)
+        block = self._index.forget_voxels(key)
+        self._rows.end(rows)
+        self._surface.count(block)
+        chunk, count = torch.unique(lost, return_counts=True)
+        self._surface.add_dirty(chunk, count)
         self.revision += 1
         self._revisions.mark(block, self.revision)
-        return int(is_new.sum())
+
+    def wear(self, rows: Tensor, max_misses: int) -> int:
+        """Count a look through rows (M,), each once, and remove those with too many.
+
+        Returns:
+            Number of voxels removed.
+        """
+        worn = rows[self._rows.mark_missed(rows) >= max_misses]
+        self.remove(worn)
+        return len(worn)
 
     def is_surface(self) -> Tensor:
         """Return (N,) bool, which rows are the thin surface; valid until the map changes."""
-        self._refresh_surface()
-        return self._surface.is_surface
+        self.refresh()
+        return self._rows.is_surface.all()
 
-    def surface_rows(self) -> Tensor:
-        """Return the (S,) int64 rows of the thin surface."""
-        return self.is_surface().nonzero()[:, 0]
+    def surface_rows(self, chunk_key: Tensor | None = None) -> Tensor:
+        """Return the (S,) int64 rows of the thin surface.
+
+        Args:
+            chunk_key: (C,) int64, only of these chunks, chunk after chunk; None: of all.
+        """
+        if chunk_key is None:
+            return self.is_surface().nonzero()[:, 0]
+        rows = self.rows_of_chunks(chunk_key)
+        return rows[self.is_surface()[rows]]
+
+    def rows_of_chunks(self, chunk_key: Tensor) -> Tensor:
+        """Return the (M,) int64 rows of chunks (C,) that there are, chunk after chunk."""
+        chunk = self._index.chunks(chunk_key)
+        block = self._index.blocks_of_chunks(chunk[chunk >= 0])
+        return self._index.rows_of_blocks(block)[0]
+
+    def blocks_near(self, center: Tensor, radius: float, submap: int) -> Tensor:
+        """Return the numbers (V,) of the blocks in the chunks near a point.
+
+        Args:
+            center: (3,) float [m], in the frame of the submap.
+            radius: Of a ball [m]; what of a chunk it touches is returned whole.
+            submap: Whose blocks.
+        """
+        key = self._index.chunk_keys
+        grid = unpack_chunks(key)
+        low = grid * (CHUNK_VOXELS * self.voxel_size)
+        nearest = center.to(low.dtype).clamp(low, low + CHUNK_VOXELS * self.voxel_size)
+        is_near = (nearest - center).norm(dim=1) <= radius
+        is_near &= submap_of_chunk(key) == submap
+        return self._index.blocks_of_chunks(self._index.chunk_numbers[is_near])
+
+    def block_centers(self, block: Tensor) -> Tensor:
+        """Return (V, 3) float32 centres of blocks (V,), in the frames of their submaps [m]."""
+        edge = self.voxel_size * (1 << BLOCK_BITS)
+        return ((unpack_blocks(self._index.block_keys[block]) + 0.5) * edge).float()
+
+    def rows_of_blocks(self, block: Tensor) -> Tensor:
+        """Return the (M,) int64 rows in blocks (V,), block after block."""
+        return self._index.rows_of_blocks(block)[0]
+
+    def last_seen_ns(self, block: Tensor) -> Tensor:
+        """Return (V,) int64, when a frame measured something in blocks (V,) last [ns]."""
+        return self._rows.to_ns(self._seen_ticks.all()[block])
+
+    def chunks(self) -> Chunks:
+        """Return what there is, chunk by chunk."""
+        self.refresh()
+        key, number = self._index.chunk_keys, self._index.chunk_numbers
+        num_surface, num_dirty = self._surface.of_chunks(number)
+        return Chunks(
+            key=key,
+            grid=unpack_chunks(key),
+            submap=submap_of_chunk(key),
+            num_surface=num_surface,
+            num_dirty=num_dirty,
+            revision=self._revisions.of_chunks(number),
+            last_seen=self._seen_revision.all()[number],
+        )
+
+    def key(self, rows: Tensor) -> Tensor:
+        """Return (M,) int64 voxel keys of rows."""
+        return self._rows.key.all()[rows]
+
+    def submap(self, rows: Tensor) -> Tensor:
+        """Return (M,) int64 submaps of rows."""
+        return submap_of(self.key(rows))
 
     def grid_coord(self, rows: Tensor) -> Tensor:
         """Return (M, 3) int64 voxel coordinates of rows."""
-        return unpack_voxels(self._rows.key.all()[rows])
+        return unpack_voxels(self.key(rows))
 
     def coord(self, rows: Tensor) -> Tensor:
         """Return (M, 3) float32 mean positions of rows [m]."""
@@ -139,24 +292,33 @@ class VoxelMap:
         """Return (M, 3) float32 unit normals of rows towards the cameras; zero where unknown."""
         return functional.normalize(self._rows.state.all()[rows, fusion.NORMAL].float(), dim=1)
 
+    def cell(self, rows: Tensor) -> Tensor:
+        """Return (M,) int64 cell of level 0 of rows; -1 where the network has not looked."""
+        return self._rows.cell.all()[rows].long()
+
     def observations(self, rows: Tensor) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
         """Return (M,) number of views and (M, 2) stamps of the first and the newest one [ns]."""
         num_views = self._rows.num_views.all()[rows]
         return num_views.cpu().numpy(), self._rows.seen_ns(rows).cpu().numpy()
 
-    def num_labelled(self, *, column: int) -> tuple[int, int]:
-        """Return how many voxels of the thin surface have a label, and how many there are.
+    def labels(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (M, 2) int16 labels of rows, bits of uint16, and (M, 2) float32 confidences.
 
-        Args:
-            column: 0 semantic, 1 language.
+        Both are semantic, language; zero where the network has not looked.
         """
-        rows = self.surface_rows()
-        return int(self._rows.label.all()[rows, column].count_nonzero()), len(rows)
+        cell = self.cell(rows)
+        if self.cells is None or self.cells.length(0) == 0:
+            none = torch.zeros(len(rows), 2, device=self.device)
+            return none.short(), none
+        is_known = (cell >= 0)[:, None]
+        cell = cell.clamp(min=0)
+        label = torch.where(is_known, self.cells.label.all()[cell], 0)
+        return label, torch.where(is_known, self.cells.confidence.all()[cell], 0).float()
 
     def cloud(self, rows: Tensor) -> MapCloud:
         """Return rows (M,) as arrays of their own."""
-        label = self._rows.label.all()[rows].cpu().numpy().view(np.uint16)
-        confidence = self._rows.confidence.all()[rows].float().cpu().numpy()
+        label, confidence = (t.cpu().numpy() for t in self.labels(rows))
+        label = label.view(np.uint16)
         return MapCloud(
             coord=self.coord(rows).cpu().numpy(),
             color=self.color(rows).round().byte().cpu().numpy(),
@@ -173,74 +335,219 @@ class VoxelMap:
         Args:
             since: 0 for all groups.
         """
-        self._refresh_surface()
-        block = self._revisions.changed_since(since)
-        return self._groups(torch.unique(groups_of_blocks(self._index.keys[block]), dim=0))
+        self.refresh()
+        key = self._index.block_keys[self._revisions.changed_since(since)]
+        group = torch.unique(pack_blocks(*_group(key)))
+        return self._groups(unpack_blocks(group), submap_of(group << PLACE_BITS))
 
-    def nearest_rows(self, center: Tensor, max_rows: int) -> Tensor:
-        """Return the surface rows of the groups nearest to a point, (M,) int64.
-
-        Args:
-            center: (3,) float [m].
-            max_rows: Groups are taken while they fit; at least one is.
-        """
-        self._refresh_surface()
-        group_of_block = groups_of_blocks(self._index.keys)
-        key, of_block = torch.unique(group_of_block, dim=0, return_inverse=True)
-        num_rows = torch.zeros(len(key), dtype=torch.int64, device=self.device)
-        num_rows.index_add_(0, of_block, self._surface.num_rows.long())
-        middle = (key + 0.5) * (GROUP_VOXELS * self.voxel_size)
-        order = (middle - center.to(middle)).norm(dim=1).argsort(stable=True)
-        num_taken = int((num_rows[order].cumsum(0) <= max_rows).sum())
-        return self._groups(key[order[: max(1, num_taken)]]).rows
+    def groups_of_chunks(self, chunk_key: Tensor) -> Groups:
+        """Return all groups of chunks (C,) that there are, with their surface."""
+        self.refresh()
+        chunk = self._index.chunks(chunk_key)
+        block = self._index.blocks_of_chunks(chunk[chunk >= 0])
+        group = torch.unique(pack_blocks(*_group(self._index.block_keys[block])))
+        return self._groups(unpack_blocks(group), submap_of(group << PLACE_BITS))
 
     def write_labels(
-        self, rows: Tensor, label: Tensor, confidence: Tensor, *, column: int
+        self, cell: Tensor, label: Tensor, confidence: Tensor, *, column: int
     ) -> None:
         """Set labels, and mark the blocks in which one changed, or its confidence did by 0.05.
 
         Args:
-            rows: (M,) int64, each once.
+            cell: (M,) int64 of level 0, each once.
             label: (M,) uint16.
             confidence: (M,) float in 0..1.
             column: 0 semantic, 1 language.
         """
+        assert self.cells is not None
         bits = label.view(torch.int16)
-        stored = self._rows.label.all()[:, column]
-        stored_confidence = self._rows.confidence.all()[:, column]
-        moved = (stored_confidence[rows].float() - confidence).abs() >= _VISIBLE
-        changed = (stored[rows] != bits) | moved
-        stored[rows], stored_confidence[rows] = bits, confidence.half()
-        block_key = torch.unique(self._rows.key.all()[rows[changed]] >> PLACE_BITS)
-        if len(block_key) == 0:
+        stored = self.cells.label.all()[:, column]
+        stored_confidence = self.cells.confidence.all()[:, column]
+        moved = (stored_confidence[cell].float() - confidence).abs() >= _VISIBLE
+        changed = (stored[cell] != bits) | moved
+        stored[cell], stored_confidence[cell] = bits, confidence.half()
+        key = self.cells.key.all()[cell[changed]]
+        self._mark_relabelled(torch.unique(key[key != FREE] >> PLACE_BITS))
+
+    def write_cells(
+        self,
+        voxel_key: Tensor,
+        cell_key: Sequence[Tensor],
+        inverse: Sequence[Tensor],
+        chunk_key: Tensor,
+    ) -> list[Tensor]:
+        """Note what the network has looked at.
+
+        Args:
+            voxel_key: (V,) int64 of all voxels of the window.
+            cell_key: Per level (M_s,) int64, key of any voxel in each cell, each cell once.
+            inverse: Per level but the first, (M_{s-1},) int64, cell that holds each finer one.
+            chunk_key: (C,) int64 of the chunks that were seen whole: cells of theirs that are not
+                named hold no voxel any more and are freed.
+
+        Returns:
+            Per level the (M_s,) int64 numbers of the cells; -1 where the map holds them no more.
+        """
+        assert self.cells is not None
+        slots = [self.cells.claim(level, key)[0] for level, key in enumerate(cell_key)]
+        for level, parent in enumerate(inverse):
+            there = slots[level] >= 0
+            self.cells.set_parents(level, slots[level][there], slots[level + 1][parent[there]])
+        chunk = self._index.chunks(chunk_key)
+        self.cells.free_others(chunk[chunk >= 0], [slot[slot >= 0] for slot in slots])
+        rows = torch.cat([self._index.rows(voxel_key), self.rows_of_chunks(chunk_key)])
+        rows = rows[rows >= 0]
+        self._rows.cell.all()[rows] = self.cells.slots(0, self.key(rows)).int()
+        return slots
+
+    def mark_looked_at(self, chunk_key: Tensor) -> None:
+        """Take the surface of chunks (C,) for what the network sees: nothing there is dirty."""
+        chunk = self._index.chunks(chunk_key)
+        self._surface.mark_clean(chunk)
+        self._raise_revision(chunk)
+
+    def mark_dirty(self, chunk_key: Tensor) -> None:
+        """Have the network look at chunks (C,) that there are, as if all were new."""
+        chunk = self._index.chunks(chunk_key)
+        chunk = chunk[chunk >= 0]
+        self._surface.add_dirty(chunk, self._surface.of_chunks(chunk)[0])
+
+    def record(self, chunk_key: int) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Return all that there is of a chunk, to be written down.
+
+        Returns:
+            Arrays by name, copies; and per level the numbers of its cells, in their order.
+        """
+        self.refresh()
+        key = torch.tensor([chunk_key], device=self.device)
+        rows = self.rows_of_chunks(key)
+        rows = rows[self.key(rows).argsort()]
+        record = {'place': (self.key(rows) & _IN_CHUNK).int(), **self._rows.record(rows)}
+        chunk = self._index.chunks(key)
+        record['revision'] = self._revisions.of_chunks(chunk)
+        record['num_dirty'] = self._surface.of_chunks(chunk)[1]
+        if self.cells is None:
+            return record, []
+        cell = torch.unique(self.cell(rows))
+        cells = self.cells.record(chunk_key, cell[cell >= 0])
+        record |= {f'cell.{level}': place for level, (_, place) in enumerate(cells)}
+        record['label'] = self.cells.label.all()[cells[0][0]]
+        record['confidence'] = self.cells.confidence.all()[cells[0][0]]
+        return record, [slot for slot, _ in cells]
+
+    def insert(self, chunk_key: int, record: Mapping[str, Tensor]) -> list[Tensor]:
+        """Take a chunk that is not there from its record.
+
+        Returns:
+            Per level the (M_s,) int64 numbers of its cells, in the order of the record.
+        """
+        record = {name: value.to(self.device) for name, value in record.items()}
+        key = (chunk_key << CHUNK_SHIFT) | record['place'].long()
+        row, _, block = self._index.add_voxels(key, self._rows.slots)
+        self._rows.begin(row, key)
+        self._rows.restore(row, record)
+        chunk = self._index.chunks(torch.tensor([chunk_key], device=self.device))
+        revision = int(record['revision'])
+        self.revision = max(self.revision, revision)
+        self._revisions.mark(block, revision)
+        self._surface.count(block)
+        num_lost = record['num_dirty'] - self._surface.of_chunks(chunk)[1]
+        self._surface.add_dirty(chunk, num_lost)
+        self._seen_ticks.grow(self._index.num_blocks)
+        self._seen_ticks.all()[block] = self._last_ticks(block)
+        self._seen_revision.grow(self._index.num_chunks)
+        self._seen_revision.all()[chunk] = self.revision
+        return self._insert_cells(chunk_key, record, row, key)
+
+    def evict(self, chunk_key: int) -> None:
+        """Forget a chunk that is kept elsewhere; to readers of changes nothing changes."""
+        self.refresh()
+        key = torch.tensor([chunk_key], device=self.device)
+        chunk = self._index.chunks(key)
+        block = self._index.blocks_of_chunks(chunk)
+        if self.cells:
+            none = torch.empty(0, dtype=torch.int64, device=self.device)
+            self.cells.free_others(chunk, [none] * self.cells.layout.num_levels)
+        self._rows.end(self.rows_of_chunks(key))
+        self._surface.forget(chunk, block)
+        self._revisions.forget(chunk, block)
+        self._index.remove_chunk(chunk_key)
+
+    def refresh(self) -> None:
+        """Bring the thin surface up to date."""
+        if self._thinned_revision == self.revision:
             return
-        is_thin = self._thinned_revision == self.revision
-        self.revision += 1
-        self._revisions.mark(self._index.blocks(block_key), self.revision)
-        if is_thin:  # labels move no surface
-            self._thinned_revision = self.revision
-
-    def _groups(self, key: Tensor) -> Groups:
-        steps = torch.arange(GROUP_BLOCKS, device=self.device)
-        children = torch.cartesian_prod(steps, steps, steps)
-        block_key = pack_blocks((key[:, None] * GROUP_BLOCKS + children).reshape(-1, 3))
-        block = self._index.blocks(block_key)
-        group = torch.arange(len(key), device=self.device).repeat_interleave(len(children))
-        group, block = group[block >= 0], block[block >= 0]
-        rows, _ = self._index.rows_of_blocks(block)
-        num_rows = self._surface.num_rows[block].long()
-        zeros = torch.zeros(len(key), dtype=torch.int64, device=self.device)
-        return Groups(
-            key=key,
-            revision=zeros.scatter_reduce(0, group, self._revisions.of(block), 'amax'),
-            num_rows=zeros.index_add(0, group, num_rows),
-            rows=rows[self._surface.is_surface[rows]],
-        )
-
-    def _refresh_surface(self) -> None:
         changed = self._revisions.changed_since(self._thinned_revision)
-        flipped = self._surface.refresh(self._rows, self._index, changed)
+        flipped = self._surface.refresh(changed)
         if len(flipped):
             self.revision += 1
             self._revisions.mark(flipped, self.revision)
         self._thinned_revision = self.revision
+
+    def _mark_seen(self, block: Tensor, stamp_ns: int) -> None:
+        self.revision += 1
+        self._revisions.mark(block, self.revision)
+        self._seen_ticks.grow(self._index.num_blocks)
+        self._seen_ticks.all()[block] = self._rows.ticks(stamp_ns)
+        self._seen_revision.grow(self._index.num_chunks)
+        chunk = torch.unique(self._index.chunk_of_block(block))
+        self._seen_revision.all()[chunk] = self.revision
+
+    def _mark_relabelled(self, block_key: Tensor) -> None:
+        if len(block_key):
+            block = self._index.blocks(block_key)
+            self._raise_revision(torch.unique(self._index.chunk_of_block(block)))
+            self._revisions.mark(block, self.revision)
+
+    def _raise_revision(self, chunk: Tensor) -> None:
+        """Note that something changed in chunks (C,) that moves no surface."""
+        is_thin = self._thinned_revision == self.revision
+        self.revision += 1
+        self._revisions.mark_chunks(chunk, self.revision)
+        if is_thin:
+            self._thinned_revision = self.revision
+
+    def _last_ticks(self, block: Tensor) -> Tensor:
+        """Return (V,) int32, the newest stamp of a voxel in blocks (V,), as stored."""
+        row, num_rows = self._index.rows_of_blocks(block)
+        place = torch.arange(len(block), device=block.device).repeat_interleave(num_rows)
+        newest = torch.zeros(len(block), dtype=torch.int32, device=block.device)
+        ticks = self._rows.seen_ticks.all()[row, 1]
+        return newest.scatter_reduce(0, place, ticks, 'amax', include_self=False)
+
+    def _insert_cells(
+        self, chunk_key: int, record: Mapping[str, Tensor], row: Tensor, key: Tensor
+    ) -> list[Tensor]:
+        if not self.cells:
+            return []
+        levels = range(self.cells.layout.num_levels)
+        keys = [(chunk_key << CHUNK_SHIFT) | record[f'cell.{level}'].long() for level in levels]
+        slots = [self.cells.claim(level, keys[level])[0] for level in levels]
+        for level in levels[:-1]:
+            self.cells.set_parents(level, slots[level], self.cells.slots(level + 1, keys[level]))
+        self.cells.label.all()[slots[0]] = record['label']
+        self.cells.confidence.all()[slots[0]] = record['confidence']
+        self._rows.cell.all()[row] = self.cells.slots(0, key).int()
+        return slots
+
+    def _groups(self, key: Tensor, submap: Tensor) -> Groups:
+        steps = torch.arange(GROUP_BLOCKS, device=self.device)
+        children = torch.cartesian_prod(steps, steps, steps)
+        of_child = torch.arange(len(key), device=self.device).repeat_interleave(len(children))
+        child = (key[:, None] * GROUP_BLOCKS + children).reshape(-1, 3)
+        block = self._index.blocks(pack_blocks(child, submap[of_child]))
+        group, block = of_child[block >= 0], block[block >= 0]
+        rows, _ = self._index.rows_of_blocks(block)
+        zeros = torch.zeros(len(key), dtype=torch.int64, device=self.device)
+        return Groups(
+            key=key,
+            submap=submap,
+            revision=zeros.scatter_reduce(0, group, self._revisions.of(block), 'amax'),
+            num_rows=zeros.index_add(0, group, self._surface.of_blocks(block)),
+            rows=rows[self._rows.is_surface.all()[rows]],
+        )
+
+
+def _group(block_key: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (V, 3) groups of blocks (V,), and (V,) their submaps."""
+    return unpack_blocks(block_key) // GROUP_BLOCKS, submap_of(block_key << PLACE_BITS)

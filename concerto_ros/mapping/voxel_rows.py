@@ -5,66 +5,135 @@ from torch import Tensor
 
 from concerto_ros.mapping import fusion
 from concerto_ros.mapping.growing import GrowingTensor
+from concerto_ros.mapping.slots import Slots
 
+NO_CELL = -1
 _MAX_VIEWS = 2**15 - 1
+_MAX_MISSES = 2**8 - 1
+_FORGIVEN = 2  # misses that a new measurement makes up for
 _TICK_NS = 10_000_000  # of the stamps
 _MAX_TICKS = 2**31 - 1
+FREE = -1  # key of a row that belongs to no voxel
+
+# Columns: type, shape of a row.
+_COLUMNS: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+    'key': (torch.int64, ()),
+    'state': (torch.float16, (fusion.STATE_WIDTH,)),
+    'num_views': (torch.int16, ()),
+    'seen_ticks': (torch.int32, (2,)),  # first, last
+    'misses': (torch.uint8, ()),  # looks through the voxel that nothing made up for
+    'is_surface': (torch.bool, ()),
+    'was_surface': (torch.bool, ()),  # when the network looked last
+    'cell': (torch.int32, ()),  # of the network, NO_CELL: not looked at
+}
+ROW_BYTES = sum(
+    torch.empty(shape, dtype=dtype).nbytes for dtype, shape in _COLUMNS.values()
+)  # memory of a voxel
 
 
 class VoxelRows:
-    """Columns of equal length, one row per voxel, in the order in which they were first seen.
+    """Columns of equal length, one row per voxel; rows of removed voxels are used again.
 
-    Stamps are kept in hundredths of a second since the first frame; beyond 248 days they stay
-    where they are.
+    Stamps are kept in hundredths of a second since `start_ns`; beyond 248 days they stay where
+    they are.
+
+    Attributes:
+        slots: Which rows are in use.
+        start_ns: Stamp of the first frame [ns].
+
+    Args:
+        device: Where the columns live.
+        reserve: Voxels that are expected at most.
     """
 
-    def __init__(self, device: torch.device | str) -> None:
-        self._start_ns = 0
-        self.key = GrowingTensor((), torch.int64, device)
-        self.state = GrowingTensor((fusion.STATE_WIDTH,), torch.float16, device)
-        self.num_views = GrowingTensor((), torch.int16, device)
-        self.seen_ticks = GrowingTensor((2,), torch.int32, device)  # first, last
-        self.label = GrowingTensor((2,), torch.int16, device)  # semantic, language; uint16 bits
-        self.confidence = GrowingTensor((2,), torch.float16, device)
+    key: GrowingTensor
+    state: GrowingTensor
+    num_views: GrowingTensor
+    seen_ticks: GrowingTensor
+    misses: GrowingTensor
+    is_surface: GrowingTensor
+    was_surface: GrowingTensor
+    cell: GrowingTensor
+
+    def __init__(self, device: torch.device | str, reserve: int = 0) -> None:
+        self.slots = Slots(device)
+        self.start_ns: int | None = None
+        for name, (dtype, shape) in _COLUMNS.items():
+            setattr(self, name, GrowingTensor(shape, dtype, device, reserve))
 
     def __len__(self) -> int:
-        return len(self.key)
+        return self.slots.num_used
 
     @property
     def num_bytes(self) -> int:
-        """Memory of all columns, with the room that is kept for growth."""
-        return sum(column.num_bytes for column in self._columns())
+        """Memory of all columns."""
+        return sum(getattr(self, name).num_bytes for name in _COLUMNS)
 
-    def append(self, key: Tensor, stamp_ns: int) -> None:
-        """Add voxels (U,) that nothing is known of but where they are and when they were seen."""
-        if len(self) == 0:
-            self._start_ns = stamp_ns
-        zeros = torch.zeros(1, dtype=torch.int64, device=key.device)
-        self.key.append(key)
-        for column in self._columns()[1:]:
-            column.append(
-                zeros.view([1] * column.all().ndim).expand(len(key), *column.all().shape[1:])
-            )
-        self.seen_ticks.all()[len(self) - len(key) :] = self._ticks(stamp_ns)
+    @property
+    def num_bytes_used(self) -> int:
+        """Memory of the voxels that there are."""
+        return len(self) * ROW_BYTES
 
-    def mark_seen(self, row: Tensor, stamp_ns: int) -> None:
-        """Count a view of rows (U,), each once."""
-        views = self.num_views.all()
+    def begin(self, row: Tensor, key: Tensor) -> None:
+        """Let rows (U,) that were just taken be voxels (U,) that nothing is known of."""
+        for name in _COLUMNS:
+            column: GrowingTensor = getattr(self, name)
+            column.grow(self.slots.length)
+            column.all()[row] = 0
+        self.key.all()[row] = key
+        self.cell.all()[row] = NO_CELL
+
+    def end(self, row: Tensor) -> None:
+        """Free rows (M,)."""
+        self.key.all()[row] = FREE
+        self.is_surface.all()[row] = False
+        self.cell.all()[row] = NO_CELL
+        self.slots.free(row)
+
+    def mark_seen(self, row: Tensor, is_new: Tensor, stamp_ns: int) -> None:
+        """Count a view of rows (U,), each once, of which some were not seen before."""
+        views, misses = self.num_views.all(), self.misses.all()
         views[row] = (views[row] + 1).clamp(min=1, max=_MAX_VIEWS)
+        missed = row[misses[row] > 0]
+        misses[missed] = (misses[missed].int() - _FORGIVEN).clamp(min=0).byte()
         seen = self.seen_ticks.all()
-        stamp = self._ticks(stamp_ns)
-        seen[row, 0] = seen[row, 0].clamp(max=stamp)
-        seen[row, 1] = seen[row, 1].clamp(min=stamp)
+        stamp = self.ticks(stamp_ns)
+        old = seen[row]
+        old[is_new] = stamp
+        seen[row, 0] = old[:, 0].clamp(max=stamp)
+        seen[row, 1] = old[:, 1].clamp(min=stamp)
+
+    def mark_missed(self, row: Tensor) -> Tensor:
+        """Count a look through rows (M,), each once; return how many each has now, (M,) uint8."""
+        misses = self.misses.all()
+        missed = (misses[row].int() + 1).clamp(max=_MAX_MISSES).byte()
+        misses[row] = missed
+        return missed
 
     def seen_ns(self, row: Tensor) -> Tensor:
         """Return (M, 2) int64 stamps of the first and the newest view [ns], to 10 ms."""
-        return self.seen_ticks.all()[row].long() * _TICK_NS + self._start_ns
+        return self.to_ns(self.seen_ticks.all()[row])
 
-    def _ticks(self, stamp_ns: int) -> int:
-        ticks = (stamp_ns - self._start_ns) // _TICK_NS
+    def to_ns(self, ticks: Tensor) -> Tensor:
+        """Return stored stamps in ns."""
+        return ticks.long() * _TICK_NS + (self.start_ns or 0)
+
+    def ticks(self, stamp_ns: int) -> int:
+        """Return a stamp as it is stored."""
+        if self.start_ns is None:
+            self.start_ns = stamp_ns
+        ticks = (stamp_ns - self.start_ns) // _TICK_NS
         return max(-_MAX_TICKS, min(_MAX_TICKS, ticks))
 
-    def _columns(self) -> tuple[GrowingTensor, ...]:
-        return (
-            self.key, self.state, self.num_views, self.seen_ticks, self.label, self.confidence,
-        )  # fmt: skip
+    def record(self, row: Tensor) -> dict[str, Tensor]:
+        """Return what is stored of rows (N,), but for their key and cell, as copies."""
+        return {name: getattr(self, name).all()[row] for name in STORED}
+
+    def restore(self, row: Tensor, record: dict[str, Tensor]) -> None:
+        """Set what `record` returned, for rows (N,)."""
+        for name in STORED:
+            column = getattr(self, name).all()
+            column[row] = record[name].to(column.device)
+
+
+STORED = tuple(name for name in _COLUMNS if name not in ('key', 'cell'))

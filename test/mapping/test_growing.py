@@ -12,11 +12,30 @@ def test_rows_stay_in_order_while_it_grows(device):
     assert len(column) == 7004
 
 
-def test_room_is_bounded():
-    column = GrowingTensor((), torch.float32, 'cpu')
+def test_memory_is_that_of_the_rows_however_many_are_expected():
+    column = GrowingTensor((2,), torch.float32, 'cpu', reserve=10**9)
     for _ in range(100):
-        column.append(torch.ones(997))
-    assert 4 * 99_700 <= column.num_bytes <= 1.5 * 4 * 99_700
+        column.append(torch.ones(997, 2))
+    assert column.num_bytes == 8 * 99_700
+
+
+def test_no_row_moves_up_to_the_reserve_and_all_stay_beyond_it():
+    column = GrowingTensor((), torch.int64, 'cpu', reserve=100)
+    column.append(torch.arange(10))
+    first = column.all()
+    column.grow(100, 7)
+    assert column.all().data_ptr() == first.data_ptr()
+    column.append(torch.arange(1000))
+    assert column.all()[:10].tolist() == list(range(10))
+    assert (column.all()[10:100] == 7).all()
+    assert column.all()[100:].tolist() == list(range(1000))
+
+
+def test_what_was_put_last_comes_first():
+    column = GrowingTensor((), torch.int64, 'cpu')
+    column.append(torch.arange(5))
+    assert column.pop(2).tolist() == [3, 4]
+    assert column.all().tolist() == [0, 1, 2]
 
 
 def test_one_row_is_repeated_by_a_broadcast():

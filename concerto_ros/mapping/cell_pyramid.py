@@ -1,0 +1,260 @@
+"""CellPyramid: the cells that the network sees, level by level, and what they were called.
+
+A cell of level s is a cube of `voxels_per_cell * 2 ** s` voxels along an edge; its borders are
+those of chunks, so a cell and all that is above it lie in one chunk. Each cell has a number, by
+which features are stored elsewhere.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from concerto_ros.mapping.chunk_index import ChunkIndex
+from concerto_ros.mapping.growing import GrowingTensor
+from concerto_ros.mapping.slots import Slots
+from concerto_ros.mapping.voxel_keys import (
+    BLOCK_BITS,
+    CHUNK_BITS,
+    CHUNK_SHIFT,
+    PLACE_BITS,
+)
+from concerto_ros.mapping.voxel_rows import FREE
+
+_LOW = (1 << BLOCK_BITS) - 1
+_IN_CHUNK = (1 << CHUNK_SHIFT) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellLayout:
+    """How the network sees a map.
+
+    Attributes:
+        voxels_per_cell: Along the edge of a cell of level 0: 1, 2 or 4.
+        num_levels: So that a cell of the last one is no larger than a chunk.
+    """
+
+    voxels_per_cell: int
+    num_levels: int
+
+    def __post_init__(self) -> None:
+        if self.edge_bits(0) < 0 or self.edge_bits(self.num_levels - 1) > CHUNK_BITS:
+            raise ValueError(f'a chunk holds no whole cells of {self}')
+
+    def edge_bits(self, level: int) -> int:
+        """Return the logarithm to base 2 of the edge of a cell in voxels; -1 if it has none."""
+        bits = self.voxels_per_cell.bit_length() - 1
+        return bits + level if 1 << bits == self.voxels_per_cell else -1
+
+
+class CellPyramid:
+    """Numbers for the cells of all levels; freed ones are given out again.
+
+    Attributes:
+        layout: How the network sees the map.
+        label: (N, 2) int16 per cell of level 0, semantic and language; bits of uint16.
+        confidence: (N, 2) float16 of both labels.
+        key: (N,) int64 per cell of level 0, key of a voxel in it; `FREE` for free numbers.
+
+    Args:
+        layout: How the network sees the map.
+        index: Of the same map.
+        device: Where the tables live.
+        reserve: Blocks that are expected at most.
+    """
+
+    def __init__(
+        self,
+        layout: CellLayout,
+        index: ChunkIndex,
+        device: torch.device | str,
+        reserve: int = 0,
+    ) -> None:
+        self.layout = layout
+        self._index = index
+        cells = [reserve * 64 >> 2 * level for level in range(layout.num_levels)]
+        self._levels = [
+            _Level(layout.edge_bits(level), index, device, reserve, cells[level])
+            for level in range(layout.num_levels)
+        ]
+        self.label = GrowingTensor((2,), torch.int16, device, cells[0])
+        self.confidence = GrowingTensor((2,), torch.float16, device, cells[0])
+        self.key = GrowingTensor((), torch.int64, device, cells[0])
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all tables and labels."""
+        columns = (self.label, self.confidence, self.key)
+        return sum(c.num_bytes for c in columns) + sum(level.num_bytes for level in self._levels)
+
+    def length(self, level: int) -> int:
+        """Return how many numbers a level has, free ones among them."""
+        return self._levels[level].slots.length
+
+    def num_used(self, level: int) -> int:
+        """Return how many cells a level has."""
+        return self._levels[level].slots.num_used
+
+    def parent(self, level: int) -> Tensor:
+        """Return (length(level),) int32, the number of the cell above; of free ones, any."""
+        return self._levels[level].parent.all()
+
+    def slots(self, level: int, voxel_key: Tensor) -> Tensor:
+        """Return the (M,) int64 numbers of the cells that hold voxels (M,); -1 for none."""
+        return self._levels[level].find(voxel_key)
+
+    def claim(self, level: int, voxel_key: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the numbers of cells, giving some to those that have none.
+
+        Args:
+            level: Of the cells.
+            voxel_key: (M,) int64, of any voxel in each, each cell once.
+
+        Returns:
+            slot: (M,) int64; -1 where the map holds that chunk no more.
+            is_new: (M,) bool.
+        """
+        slot, is_new = self._levels[level].claim(voxel_key)
+        if level == 0:
+            for column in (self.label, self.confidence):
+                column.grow(self.length(0))
+                column.all()[slot[is_new]] = 0
+            self.key.grow(self.length(0), FREE)
+            self.key.all()[slot[is_new]] = voxel_key[is_new]
+        return slot, is_new
+
+    def set_parents(self, level: int, slot: Tensor, parent: Tensor) -> None:
+        """Tell which cells (M,) of the level above hold cells (M,)."""
+        self._levels[level].parent.all()[slot] = parent.int()
+
+    def free_others(self, chunk: Tensor, kept: list[Tensor]) -> None:
+        """Free all cells of chunks (C,), by number, but some.
+
+        Args:
+            chunk: Numbers of chunks.
+            kept: Of each level, the numbers of cells that stay.
+        """
+        block = self._index.blocks_of_chunks(chunk)
+        for number, (level, stays) in enumerate(zip(self._levels, kept, strict=True)):
+            freed = level.free_others(chunk, block, stays)
+            if number == 0:
+                self.label.all()[freed], self.confidence.all()[freed] = 0, 0
+                self.key.all()[freed] = FREE
+
+    def record(self, chunk_key: int, used: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return the cells of a chunk.
+
+        Args:
+            chunk_key: Of the chunk.
+            used: (M,) int64 numbers of those of level 0 that still hold a voxel.
+
+        Returns:
+            Per level the (M,) int64 numbers of its cells and the (M,) int32 places of their
+            lowest voxels in the chunk: the low bits of voxel keys.
+        """
+        chunk = self._index.chunks(torch.tensor([chunk_key], device=used.device))
+        block = self._index.blocks_of_chunks(chunk)
+        block_key = self._index.block_keys[block]
+        records = []
+        for level in self._levels:
+            slot, place = level.record(chunk, block, block_key)
+            stays = torch.isin(slot, used)
+            records.append((slot[stays], place[stays]))
+            used = torch.unique(level.parent.all()[used]).long()
+        return records
+
+
+class _Level:
+    """The cells of one level: dense tables per block if cells are smaller, else per chunk."""
+
+    def __init__(
+        self,
+        edge_bits: int,
+        index: ChunkIndex,
+        device: torch.device | str,
+        reserve: int,
+        num_cells: int,
+    ) -> None:
+        self._edge_bits = edge_bits
+        self._index = index
+        self._is_in_block = edge_bits < BLOCK_BITS
+        self._bits = (BLOCK_BITS if self._is_in_block else CHUNK_BITS) - edge_bits
+        reserve = reserve if self._is_in_block else reserve // 16
+        self._table = GrowingTensor((1 << 3 * self._bits,), torch.int32, device, reserve)
+        self.slots = Slots(device)
+        self.parent = GrowingTensor((), torch.int32, device, num_cells)
+
+    @property
+    def num_bytes(self) -> int:
+        return self._table.num_bytes + self.parent.num_bytes
+
+    def find(self, voxel_key: Tensor) -> Tensor:
+        entry = self._entry(voxel_key)
+        if len(self._table) == 0:
+            return torch.full_like(entry, -1)
+        found = self._table.all().view(-1).index_select(0, entry.clamp(min=0)).long()
+        return torch.where(entry >= 0, found, -1)
+
+    def claim(self, voxel_key: Tensor) -> tuple[Tensor, Tensor]:
+        entry = self._entry(voxel_key)
+        slot = self.find(voxel_key)
+        is_new = (slot < 0) & (entry >= 0)
+        slot[is_new] = self.slots.take(int(is_new.sum()))
+        self._table.all().view(-1)[entry[is_new]] = slot[is_new].int()
+        self.parent.grow(self.slots.length)
+        return slot, is_new
+
+    def free_others(self, chunk: Tensor, block: Tensor, kept: Tensor) -> Tensor:
+        """Free the cells in chunks and their blocks that are not kept; return their numbers."""
+        self._grow()
+        unit = block if self._is_in_block else chunk
+        table = self._table.all()[unit]
+        stays = torch.zeros(self.slots.length + 1, dtype=torch.bool, device=table.device)
+        stays[kept] = True
+        goes = (table >= 0) & ~stays[table.long()]
+        freed = table[goes].long()
+        table[goes] = -1
+        self._table.all()[unit] = table
+        self.parent.all()[freed] = 0
+        self.slots.free(freed)
+        return freed
+
+    def record(self, chunk: Tensor, block: Tensor, block_key: Tensor) -> tuple[Tensor, Tensor]:
+        self._grow()
+        table = self._table.all()[block if self._is_in_block else chunk]
+        unit, entry = (table >= 0).nonzero().unbind(1)
+        x, y, z = self._axes(entry)
+        if self._is_in_block:
+            place = (x << 2 * BLOCK_BITS) | (y << BLOCK_BITS) | z
+            place = place | (block_key[unit] << PLACE_BITS)
+        else:
+            place = torch.zeros_like(x)
+            for axis, value in enumerate((x, y, z)):
+                shift = (2 - axis) * BLOCK_BITS
+                place |= (value >> BLOCK_BITS) << (shift + PLACE_BITS) | (value & _LOW) << shift
+        return table[unit, entry].long(), (place & _IN_CHUNK).int()
+
+    def _axes(self, entry: Tensor) -> list[Tensor]:
+        """Return x, y and z of the lowest voxels of cells by their place in a table."""
+        mask = (1 << self._bits) - 1
+        shifts = (2 * self._bits, self._bits, 0)
+        return [((entry >> shift) & mask) << self._edge_bits for shift in shifts]
+
+    def _entry(self, voxel_key: Tensor) -> Tensor:
+        """Return the (M,) places of cells in the flat table; -1 where there is no such table."""
+        self._grow()
+        code = torch.zeros_like(voxel_key)
+        for shift in (2 * BLOCK_BITS, BLOCK_BITS, 0):
+            axis = (voxel_key >> shift) & _LOW
+            if not self._is_in_block:
+                axis = axis | ((voxel_key >> (shift + PLACE_BITS)) & _LOW) << BLOCK_BITS
+            code = (code << self._bits) | (axis >> self._edge_bits)
+        if self._is_in_block:
+            unit = self._index.blocks(voxel_key >> PLACE_BITS)
+        else:
+            unit = self._index.chunks(voxel_key >> CHUNK_SHIFT)
+        return torch.where(unit >= 0, (unit << 3 * self._bits) | code, -1)
+
+    def _grow(self) -> None:
+        num_units = self._index.num_blocks if self._is_in_block else self._index.num_chunks
+        self._table.grow(num_units, -1)
