@@ -1,46 +1,30 @@
-"""Labeler: runs the network over voxels of a map and writes down what they are."""
+"""Labeler: lets the network look at windows of a map, and remembers what it knows of each cell.
+
+window = labeler.read(chunks, halo, floor)      # reads the map
+pyramid = labeler.run(window)                   # any thread; takes long
+labeler.write(window, pyramid)                  # writes to the map
+"""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from concerto_ros import box
 from concerto_ros.config.schema import SemanticsConfig
-from concerto_ros.errors import BackendUnavailable, CheckpointError, ConcertoError, SearchError
-from concerto_ros.mapping import VoxelMap
-from concerto_ros.model import (
-    FeaturePyramid,
-    PointTransformerV3,
-    StoredFeatures,
-    load_checkpoint,
-    make_plan,
-    weights_digest,
-)
-from concerto_ros.model.attention import use_attention
-from concerto_ros.model.attention_backend import select_attention
-from concerto_ros.model.precision import DTYPES, precision
+from concerto_ros.errors import ConcertoError, SearchError
+from concerto_ros.feature_store import FeatureStore, LevelUpdate
+from concerto_ros.mapping import CellLayout, VoxelMap
+from concerto_ros.model import FeaturePyramid, StoredFeatures, make_plan
+from concerto_ros.model.precision import precision
 from concerto_ros.model.serialization import MAX_DEPTH
-from concerto_ros.model.sparse_conv import select_backend, use_backend
-from concerto_ros.network_input import prepare_rows
-from concerto_ros.seen_features import SeenFeatures
-from concerto_ros.semantics import (
-    ClassHead,
-    OpenVocabulary,
-    QueryScores,
-    Rivals,
-    TextEncoder,
-    Translator,
-    load_text_encoder,
-    make_labels,
-)
-from concerto_ros.storage import MapFeatures
+from concerto_ros.network_input import Window, voxels_per_cell
+from concerto_ros.semantics import OpenVocabulary, QueryScores, Rivals, make_labels
 from concerto_ros.structures import UNKNOWN, Labels
+from concerto_ros.trained_weights import Language, TrainedWeights
 
-_Linear = TypeVar('_Linear', ClassHead, Translator)
 _SEMANTIC, _LANGUAGE = 0, 1  # columns of labels in the map
+_AT_ONCE = 1 << 17  # cells that are labelled at a time, to bound memory
 
 _NO_LANGUAGE = (
     'no language model is loaded, so nothing can be searched by text: set semantics.checkpoint '
@@ -53,121 +37,166 @@ NO_WEIGHTS = (
 
 
 class Labeler:
-    """The network with what reads its features; remembers what it has looked at.
+    """The network with what reads its features, for one map at a time.
 
     Attributes:
+        weights: All that was trained; None: nothing is loaded.
         notices: Sentences for people: what is loaded, or that nothing is.
-        voxel_size: Edge length of the voxels that the network was trained on [m]; None: unknown.
-            Where it is a multiple of that of the map, the network sees such cells of the map.
-        translator_file: Name or file of the translator; empty: none.
+        store: What the network knows of the cells of the map; None before `attach`, and without
+            weights.
 
     Args:
         config: Which weights to load, and how to compute.
         device: Where the network runs.
 
     Raises:
-        CheckpointError: A file of weights is missing, damaged, or does not fit the others.
-        ConfigError: The text encoder is named in a way that is not understood.
-        BackendUnavailable: The text encoder's package or weights are missing, or what is to
-            compute convolutions or attention cannot run on the device.
+        ConcertoError: As `TrainedWeights.load`.
         SearchError: The vocabulary holds a name that the text encoder does not know.
     """
 
     def __init__(self, config: SemanticsConfig, device: torch.device) -> None:
-        self.notices: tuple[str, ...] = (NO_WEIGHTS,)
-        self.voxel_size: float | None = None
-        self.translator_file = ''
-        self._no_language = _NO_LANGUAGE
         self._device = device
-        self._backbone: PointTransformerV3 | None = None
-        self._head: ClassHead | None = None
-        self._translator: Translator | None = None
-        self._text_encoder: TextEncoder | None = None
+        self.weights = TrainedWeights.load(config, device) if config.checkpoint else None
+        self.notices = self.weights.notices if self.weights else (NO_WEIGHTS,)
+        self.store: FeatureStore | None = None
+        self._map: VoxelMap | None = None
+        self._scores: QueryScores | None = None
         self._vocabulary: OpenVocabulary | None = None
         self._rivals: Rivals | None = None
         self._rivals_of: OpenVocabulary | None = None
-        self._scores: QueryScores | None = None
-        self._seen: SeenFeatures | None = None
-        if config.checkpoint:
-            self._load(config)
-
-    @property
-    def has_network(self) -> bool:
-        """Weights are loaded."""
-        return self._backbone is not None
+        if self.weights and self.weights.language and self.weights.language.names:
+            self._vocabulary = self._read_vocabulary(self.weights.language.names)
 
     @property
     def labels(self) -> Labels:
         """What the semantic label ids mean."""
-        return make_labels('', ()) if self._head is None else self._head.labels
+        head = self.weights and self.weights.head
+        return head.labels if head else make_labels('', ())
 
     @property
     def language_labels(self) -> Labels:
         """What the language label ids mean."""
-        return make_labels('', ()) if self._vocabulary is None else self._vocabulary.labels
+        return self._vocabulary.labels if self._vocabulary else make_labels('', ())
 
     @property
-    def text_encoder(self) -> str:
-        """Name of the language model; empty if there is none."""
-        return '' if self._text_encoder is None else self._text_encoder.name
+    def vocabulary(self) -> tuple[str, ...]:
+        """Names of the language labels, without "unknown"."""
+        return self._vocabulary.names if self._vocabulary else ()
+
+    @property
+    def language(self) -> Language | None:
+        """The language model, if there is one."""
+        return self.weights.language if self.weights else None
 
     @property
     def fitted_min_score(self) -> float:
         """Least score of what is found, fitted with the translator; 0: not fitted, or none."""
-        return 0.0 if self._translator is None else self._translator.min_score
+        return self.language.translator.min_score if self.language else 0.0
 
-    def forget(self) -> None:
-        """Forget the features, because the map was reset."""
-        self._scores = self._seen = None
-
-    @torch.inference_mode()
-    def label(self, voxel_map: VoxelMap, rows: Tensor, config: SemanticsConfig) -> None:
-        """Run the network over rows of a map and write their labels back.
-
-        Args:
-            voxel_map: The map.
-            rows: (M,) int64, a window without holes.
-            config: Precision, and least confidence of a label.
+    def layout(self, voxel_size: float) -> CellLayout | None:
+        """Return how the network sees a map with voxels of a size [m]; None: no network.
 
         Raises:
-            ConcertoError: Features overflow in half precision; the map is untouched.
+            ConcertoError: Its cells are too large for the map.
         """
-        if self._backbone is None:
-            return
-        prepared = prepare_rows(voxel_map, rows, self.voxel_size)
-        points, cell = prepared.points, prepared.inverse
-        with precision(config.precision, self._device):
-            # A fixed depth keeps the curves as they are while the map grows.
-            plan = make_plan(
-                points.grid_coord, points.offset, self._backbone.config, depth=MAX_DEPTH
+        if self.weights is None:
+            return None
+        number = voxels_per_cell(voxel_size, self.weights.voxel_size) or 1
+        return CellLayout(voxels_per_cell=number, stride=self.weights.backbone.config.stride)
+
+    def attach(self, voxel_map: VoxelMap) -> None:
+        """Begin with a map of which nothing is known."""
+        self._map = voxel_map
+        self.store = self._scores = None
+        if self.weights and voxel_map.cells:
+            widths = self.weights.backbone.config.enc_channels
+            self.store = FeatureStore(widths, voxel_map.cells, self._norms, self._device)
+        if self.language and self.store:
+            self._scores = QueryScores(
+                self.language.translator, self.store.stored(), self.store.norms
             )
-            pyramid = _in_single(self._backbone(points, plan=plan))
-        if config.precision == 'fp16':
-            _check_overflow(pyramid)
-        if self._head is not None:
-            label, confidence = self._head.predict(pyramid)
-            label = torch.where(confidence >= config.min_confidence, label.int(), UNKNOWN)
-            voxel_map.write_labels(
-                rows, label[cell].to(torch.uint16), confidence[cell], column=_SEMANTIC
-            )
-        if self._translator is not None:
-            features = StoredFeatures(pyramid)
-            norms = self._translator.norms(features)
-            seen = SeenFeatures(rows=rows, cell=cell, stored=features, norms=norms)
-            if self._vocabulary is not None:
-                label, confidence = _named(seen, self._vocabulary, config.min_confidence)
-                voxel_map.write_labels(rows, label, confidence, column=_LANGUAGE)
-            self._seen = seen if self._seen is None else self._seen.updated(seen, len(voxel_map))
-            self._scores = QueryScores(self._translator, self._seen.stored, self._seen.norms)
 
     @torch.inference_mode()
-    def relabel(self, voxel_map: VoxelMap, names: Sequence[str], config: SemanticsConfig) -> None:
-        """Take another open vocabulary, and label by it what the network has looked at.
+    def run(self, window: Window, config: SemanticsConfig) -> FeaturePyramid:
+        """Let the network look; touches no map, so any thread may do this, one at a time.
 
-        All other voxels are unknown, as they were before.
+        Raises:
+            ConcertoError: Features overflow in half precision.
+        """
+        assert self.weights is not None
+        points = window.cloud.points
+        backbone = self.weights.backbone
+        with precision(config.precision, self._device):
+            # A fixed depth keeps the curves as they are while the map grows.
+            plan = make_plan(points.grid_coord, points.offset, backbone.config, depth=MAX_DEPTH)
+            pyramid = _in_single(backbone(points, plan=plan))
+        if config.precision == 'fp16':
+            _check_overflow(pyramid)
+        return pyramid
+
+    @torch.inference_mode()
+    def write(self, window: Window, pyramid: FeaturePyramid, config: SemanticsConfig) -> None:
+        """Write to the map what the network has made of a window."""
+        voxel_map, store = self._attached()
+        keys, weights = [window.cell_key], [window.weight]
+        inverses = [level.inverse for level in pyramid.levels[1:]]
+        for inverse, level in zip(inverses, pyramid.levels[1:], strict=True):
+            keys.append(_per_parent(keys[-1], inverse, len(level.feat)))
+            weights.append(_per_parent(weights[-1], inverse, len(level.feat)))
+        slots, freed = voxel_map.write_cells(
+            window.voxel_key, keys, inverses, window.chunk_key
+        )
+        store.forget(freed)
+        there = [slot >= 0 for slot in slots]
+        updates = [
+            LevelUpdate(slot[is_there], level.feat[is_there], weight[is_there])
+            for slot, level, weight, is_there in zip(
+                slots, pyramid.levels, weights, there, strict=True
+            )
+        ]
+        changed = store.write(updates, slots[0][:0])
+        if self._scores:
+            self._scores.update(store.stored(), store.norms, changed)
+        self._name(changed, config, (_SEMANTIC, _LANGUAGE))
+
+    def take(self, slots: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return what is known of the cells of a chunk, to be kept elsewhere; see `put`."""
+        return self.store.take(slots) if self.store else {}
+
+    def forget(self, slots: Sequence[Tensor]) -> None:
+        """Know nothing of cells any more, which the map has forgotten."""
+        if self.store:
+            self.store.forget(slots)
+
+    @torch.inference_mode()
+    def put(
+        self,
+        slots: Sequence[Tensor],
+        record: Mapping[str, Tensor],
+        names: Sequence[str],
+        config: SemanticsConfig,
+    ) -> None:
+        """Bring back what `take` returned, to cells that may have other numbers now.
 
         Args:
-            voxel_map: The map.
+            slots: Per level, in the order in which they were taken.
+            record: What `take` returned.
+            names: The vocabulary that the cells were labelled by; where it is another now, they
+                are labelled anew.
+            config: Least confidence of a label.
+        """
+        if self.store is None:
+            return
+        self.store.put(slots, record)
+        if self._scores:
+            self._scores.update(self.store.stored(), self.store.norms, slots[0])
+        if tuple(names) != self.vocabulary:
+            self._name(slots[0], config, (_LANGUAGE,))
+
+    def relabel(self, names: Sequence[str], config: SemanticsConfig) -> None:
+        """Take another open vocabulary, and label by it what the network has looked at.
+
+        Args:
             names: At least one, each once.
             config: Least confidence of a label.
 
@@ -175,160 +204,100 @@ class Labeler:
             SearchError: There is no language model, or it does not know a name, or the list is
                 empty or names a thing twice; nothing has changed.
         """
-        translator, encoder = self._language()
-        vocabulary = OpenVocabulary.build(translator, encoder, names)
-        num_voxels = len(voxel_map)
-        label = torch.zeros(num_voxels, dtype=torch.int32, device=self._device)
-        confidence = torch.zeros(num_voxels, device=self._device)
-        if self._seen is not None:
-            found, confidence[self._seen.rows] = _named(
-                self._seen, vocabulary, config.min_confidence
-            )
-            label[self._seen.rows] = found.int()
-        rows = torch.arange(num_voxels, device=self._device)
-        voxel_map.write_labels(rows, label.to(torch.uint16), confidence, column=_LANGUAGE)
-        self._vocabulary = vocabulary
+        self._vocabulary = self._read_vocabulary(names)
+        if self.store:
+            self._name(self.store.is_known.nonzero()[:, 0], config, (_LANGUAGE,))
 
     @torch.inference_mode()
-    def scores(self, query: str) -> tuple[Tensor, Tensor]:
-        """Return how well the voxels that the network has looked at fit a text.
+    def scores(self, query: str) -> Tensor:
+        """Return how well the cells of the map fit a text.
 
         The score is the probability of the query against the names of the vocabulary and what is
         in every room, see `QueryScores`.
 
         Returns:
-            rows: (M,) int64 of the map, those that the network has looked at.
-            scores: (M,) float32 in 0..1.
+            (N,) float32 in 0..1 per cell of level 0, by number; meaningless for free numbers.
 
         Raises:
             SearchError: There is no language model, or it does not know the text.
         """
-        translator, encoder = self._language()
-        embedding = translator.encode(encoder, [query])
-        if self._scores is None or self._seen is None:
-            nothing = torch.empty(0, device=self._device)
-            return nothing.long(), nothing
-        rivals = self._current_rivals(translator, encoder)
-        probability = self._scores.probability(query, embedding, rivals)
-        return self._seen.rows, probability[self._seen.cell]
+        language = self._language()
+        embedding = language.translator.encode(language.encoder, [query])
+        if self._scores is None or self._scores.features.num_points == 0:
+            return torch.empty(0, device=self._device)
+        return self._scores.probability(query, embedding, self.rivals())
 
-    def map_features(self, rows: Tensor, num_voxels: int) -> MapFeatures | None:
-        """Return what the network knows of rows (S,) of the map.
+    def rivals(self) -> Rivals:
+        """Return what queries compete with, read anew only when the vocabulary has changed.
 
-        None if nothing is kept: there is no translator, or the network has not looked yet.
+        Raises:
+            SearchError: There is no language model.
         """
-        if self._backbone is None or self._translator is None or self._seen is None:
-            return None
-        cell = torch.full((num_voxels,), -1, dtype=torch.int32, device=self._device)
-        cell[self._seen.rows] = self._seen.cell.int()
-        return MapFeatures(
-            stored=self._seen.stored,
-            cell=cell[rows].cpu().numpy(),
-            backbone=weights_digest(self._backbone),
-            translator=self._translator,
-            vocabulary=() if self._vocabulary is None else self._vocabulary.names,
-        )
+        language = self._language()
+        if self._rivals is None or self._rivals_of is not self._vocabulary:
+            self._rivals = Rivals.build(language.translator, language.encoder, self.vocabulary)
+            self._rivals_of = self._vocabulary
+        return self._rivals
 
-    def read(self, texts: Sequence[str]) -> None:
+    def read_texts(self, texts: Sequence[str]) -> None:
         """Read texts, and what all queries compete with, ahead; may be called by any thread.
 
         Raises:
             SearchError: There is no language model, or it does not know a text.
         """
-        translator, encoder = self._language()
-        translator.encode(encoder, texts)
-        Rivals.build(translator, encoder, ())
+        language = self._language()
+        language.translator.encode(language.encoder, texts)
+        Rivals.build(language.translator, language.encoder, ())
 
-    def _language(self) -> tuple[Translator, TextEncoder]:
+    def _attached(self) -> tuple[VoxelMap, FeatureStore]:
+        if self._map is None or self.store is None:
+            raise ConcertoError('no network is loaded, or no map is there to be looked at')
+        return self._map, self.store
+
+    def _language(self) -> Language:
         """Return the language model.
 
         Raises:
             SearchError: There is none.
         """
-        if self._translator is None or self._text_encoder is None:
-            raise SearchError(self._no_language)
-        return self._translator, self._text_encoder
+        if self.language is None:
+            raise SearchError((self.weights and self.weights.no_language) or _NO_LANGUAGE)
+        return self.language
 
-    def _current_rivals(self, translator: Translator, text_encoder: TextEncoder) -> Rivals:
-        """Return what queries compete with, read anew only when the vocabulary has changed."""
-        if self._rivals is None or self._rivals_of is not self._vocabulary:
-            names = () if self._vocabulary is None else self._vocabulary.names
-            self._rivals = Rivals.build(translator, text_encoder, names)
-            self._rivals_of = self._vocabulary
-        return self._rivals
+    def _read_vocabulary(self, names: Sequence[str]) -> OpenVocabulary:
+        language = self._language()
+        return OpenVocabulary.build(language.translator, language.encoder, names)
 
-    def _load(self, config: SemanticsConfig) -> None:
-        backbone, report = load_checkpoint(config.checkpoint)
-        convolution = select_backend(config.convolution, self._device)
-        dtype = DTYPES[config.precision]
-        attention = select_attention(config.attention, self._device, dtype)
-        use_backend(backbone, convolution)
-        use_attention(backbone, attention)
-        self._backbone = backbone.to(self._device)
-        self.voxel_size = report.voxel_size
-        self.notices = (str(report), convolution.notice, attention.notice)
-        if head_file := box.resolve(config.head, config.checkpoint, box.HEAD):
-            head = ClassHead.load(head_file)
-            _check_width('head', head_file, head.weight, backbone)
-            head.check_backbone(weights_digest(backbone))
-            self._head = _on_device(head, self._device)
-        self.translator_file = box.resolve(config.translator, config.checkpoint, box.TRANSLATOR)
-        if self.translator_file:
-            try:
-                self._load_language(config, backbone)
-            except BackendUnavailable as err:
-                if config.translator != box.AUTO or config.text_encoder:
-                    raise
-                self.translator_file = ''
-                self._no_language = f'no language model is loaded: {err}'
-                self.notices += (self._no_language,)
+    def _norms(self, features: StoredFeatures) -> Tensor:
+        if self.language is None:
+            return torch.zeros(features.num_points, device=self._device)
+        return self.language.translator.norms(features)
 
-    def _load_language(self, config: SemanticsConfig, backbone: PointTransformerV3) -> None:
-        translator = Translator.load(self.translator_file)
-        _check_width('translator', self.translator_file, translator.weight, backbone)
-        translator = _on_device(translator, self._device)
-        if translator.backbone:
-            translator.check_backbone(weights_digest(backbone))
-        else:
-            self.notices += (
-                f'{self.translator_file} does not say which backbone it was trained on: labels '
-                f'and search by text mean nothing if it was another than {config.checkpoint}',
-            )
-        encoder = load_text_encoder(config.text_encoder or translator.text_encoder)
-        translator.check_encoder(encoder)
-        names = [name.strip() for name in config.vocabulary.split(',') if name.strip()]
-        names = names or list(translator.names)
-        if not names and self._head is not None:
-            names = list(self._head.names)
-        if names:
-            self._vocabulary = OpenVocabulary.build(translator, encoder, names)
-        self._translator, self._text_encoder = translator, encoder
+    @torch.inference_mode()
+    def _name(self, cells: Tensor, config: SemanticsConfig, columns: Sequence[int]) -> None:
+        """Label cells (M,) by what is stored of them."""
+        voxel_map, store = self._attached()
+        head = self.weights.head if self.weights else None
+        for cell in cells.split(_AT_ONCE):
+            part = store.part(cell)
+            if head and _SEMANTIC in columns:
+                label, confidence = head.predict(part)
+                label = torch.where(confidence >= config.min_confidence, label.int(), UNKNOWN)
+                voxel_map.write_labels(
+                    cell, label.to(torch.uint16), confidence, column=_SEMANTIC
+                )
+            if self._vocabulary and _LANGUAGE in columns:
+                vocabulary = dataclasses.replace(
+                    self._vocabulary, min_confidence=config.min_confidence
+                )
+                label, confidence = vocabulary.predict(part, store.norms[cell])
+                voxel_map.write_labels(cell, label, confidence, column=_LANGUAGE)
 
 
-def _named(
-    seen: SeenFeatures, vocabulary: OpenVocabulary, min_confidence: float
-) -> tuple[Tensor, Tensor]:
-    """Return names (M,) uint16 and confidences (M,) of the rows with features."""
-    vocabulary = dataclasses.replace(vocabulary, min_confidence=min_confidence)
-    label, confidence = vocabulary.predict(seen.stored, seen.norms)
-    return label.int()[seen.cell].to(torch.uint16), confidence[seen.cell]
-
-
-def _check_width(kind: str, path: str, weight: Tensor, backbone: PointTransformerV3) -> None:
-    """Refuse weights of another backbone at the start, not at the first frame."""
-    width = backbone.config.out_channels
-    if weight.shape[1] != width:
-        raise CheckpointError(
-            f'{path} was made for features of {weight.shape[1]} channels, this backbone has '
-            f'{width}: use a {kind} that was trained on it'
-        )
-
-
-def _on_device(linear: _Linear, device: torch.device) -> _Linear:
-    """Move the weights of a head or translator, so that they are not copied for every window."""
-    return dataclasses.replace(
-        linear, weight=linear.weight.to(device), bias=linear.bias.to(device)
-    )
+def _per_parent(values: Tensor, inverse: Tensor, num_parents: int) -> Tensor:
+    """Return, for each parent, the value of one of its children (N,)."""
+    chosen = values.new_zeros(num_parents)
+    return chosen.scatter_reduce(0, inverse, values, 'amax', include_self=False)
 
 
 def _in_single(pyramid: FeaturePyramid) -> FeaturePyramid:

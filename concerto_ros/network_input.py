@@ -1,13 +1,35 @@
-"""From rows of a map to what the network sees: cells as large as those it was trained on."""
+"""From a window of the map to what the network sees: cells as large as those of its training."""
 
 import math
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from concerto_ros.mapping import VoxelMap
-from concerto_ros.model import PreparedCloud, prepare_map
+from concerto_ros.mapping import CHUNK_VOXELS, VoxelMap
+from concerto_ros.model import PreparedCloud, lowest, prepare_map
 
 _CLOSE = 1e-3  # sizes that differ by less are the same
+_MANY = 1 << 16  # heights that tell where the floor is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Window:
+    """A part of a submap, as it was when it was read.
+
+    Attributes:
+        chunk_key: (C,) int64 of the chunks that are seen with all that is around them.
+        voxel_key: (V,) int64 of the voxels of the surface in these, and in a halo around them.
+        cloud: What the network sees: M cells, in which the voxels lie.
+        cell_key: (M,) int64, key of a voxel in each cell.
+        weight: (M,) float32, 1 inside, falling towards the end of the halo.
+    """
+
+    chunk_key: Tensor
+    voxel_key: Tensor
+    cloud: PreparedCloud
+    cell_key: Tensor
+    weight: Tensor
 
 
 def voxels_per_cell(voxel_size: float, cell_size: float | None) -> int | None:
@@ -16,27 +38,86 @@ def voxels_per_cell(voxel_size: float, cell_size: float | None) -> int | None:
     Args:
         voxel_size: Of the map [m].
         cell_size: Of the voxels that the network was trained on [m]; None: unknown, and taken to
-            be that of the map.
+            be that of the map. It may be one, two or four times that of the map.
     """
     if cell_size is None:
         return 1
     number = max(1, round(cell_size / voxel_size))
-    return number if math.isclose(number * voxel_size, cell_size, rel_tol=_CLOSE) else None
+    fits = number in (1, 2, 4) and math.isclose(number * voxel_size, cell_size, rel_tol=_CLOSE)
+    return number if fits else None
 
 
-def prepare_rows(voxel_map: VoxelMap, rows: Tensor, cell_size: float | None) -> PreparedCloud:
-    """Make the network's input of rows of a map; see `prepare_map`.
+def read_window(voxel_map: VoxelMap, chunk_key: Tensor, halo: int, floor: float) -> Window:
+    """Read chunks of one submap and what is around them.
 
     Args:
-        voxel_map: The map.
-        rows: (M,) int64, at least one.
-        cell_size: Of the voxels that the network was trained on [m]; where the map's do not fit
-            into them, and where it is None, the network sees those of the map.
+        voxel_map: A map with cells.
+        chunk_key: (C,) int64, at least one that holds surface.
+        halo: Cells of the coarsest level around the chunks.
+        floor: Height of the floor in the submap [m].
     """
-    return prepare_map(
+    assert voxel_map.cells is not None
+    layout = voxel_map.cells.layout
+    rows, weight = _with_halo(voxel_map, chunk_key, halo, layout.edge_bits[-1])
+    cloud = prepare_map(
         voxel_map.grid_coord(rows),
         voxel_map.coord(rows),
         voxel_map.color(rows),
         voxel_map.normal(rows),
-        voxels_per_cell=voxels_per_cell(voxel_map.voxel_size, cell_size) or 1,
+        voxels_per_cell=layout.voxels_per_cell,
+        floor=floor,
     )
+    first = _first_of_each(cloud.inverse, len(cloud.points.coord))
+    key = voxel_map.key(rows)
+    return Window(
+        chunk_key=chunk_key,
+        voxel_key=key,
+        cloud=cloud,
+        cell_key=key[first],
+        weight=weight[first],
+    )
+
+
+def floor_height(voxel_map: VoxelMap, submap: int) -> tuple[int, float]:
+    """Return the cell and the height [m] of the floor in a submap, as far as one can tell.
+
+    It is where one voxel of the surface in a hundred lies lower.
+    """
+    assert voxel_map.cells is not None
+    chunks = voxel_map.chunks()
+    rows = voxel_map.surface_rows(chunks.key[chunks.submap == submap])
+    rows = rows[:: 1 + len(rows) // _MANY]
+    if len(rows) == 0:
+        return 1, 0.0
+    bits = voxel_map.cells.layout.edge_bits[0]
+    cell = lowest(voxel_map.grid_coord(rows)[:, 2] >> bits)
+    return int(cell), float(lowest(voxel_map.coord(rows)[:, 2]))
+
+
+def _with_halo(
+    voxel_map: VoxelMap, chunk_key: Tensor, halo: int, edge_bits: int
+) -> tuple[Tensor, Tensor]:
+    """Return the rows (V,) of a window, and their weights (V,) float32."""
+    chunks = voxel_map.chunks()
+    inside = torch.isin(chunks.key, chunk_key)
+    of_edge = CHUNK_VOXELS >> edge_bits  # coarsest cells along the edge of a chunk
+    low = chunks.grid[inside] * of_edge
+    reach = -(-halo // of_edge)  # in chunks
+    apart = (chunks.grid[:, None] - chunks.grid[inside]).abs().amax(2).amin(1)
+    near = (apart <= reach) & (chunks.submap == chunks.submap[inside][0])
+    rows = voxel_map.surface_rows(chunks.key[near])
+    cell, of_row = torch.unique(
+        voxel_map.grid_coord(rows) >> edge_bits, dim=0, return_inverse=True
+    )
+    below, above = low - cell[:, None], cell[:, None] - (low + of_edge - 1)
+    ring = torch.maximum(below, above).clamp(min=0).amax(2).amin(1)
+    weight = 1 - ring.float() / (halo + 1)
+    is_near = (ring <= halo)[of_row]
+    return rows[is_near], weight[of_row[is_near]]
+
+
+def _first_of_each(group: Tensor, num_groups: int) -> Tensor:
+    """Return (G,) int64, the first of (N,) that is in each group."""
+    order = torch.arange(len(group), device=group.device)
+    last = torch.full((num_groups,), len(group), device=group.device)
+    return last.scatter_reduce(0, group, order, 'amin')

@@ -6,10 +6,13 @@ which features are stored elsewhere.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import torch
 from torch import Tensor
 
+from concerto_ros.errors import ConcertoError
 from concerto_ros.mapping.chunk_index import ChunkIndex
 from concerto_ros.mapping.growing import GrowingTensor
 from concerto_ros.mapping.slots import Slots
@@ -31,20 +34,32 @@ class CellLayout:
 
     Attributes:
         voxels_per_cell: Along the edge of a cell of level 0: 1, 2 or 4.
-        num_levels: So that a cell of the last one is no larger than a chunk.
+        stride: Cells along the edge of one of the next level: powers of two.
+
+    Raises:
+        ConcertoError: A cell of the last level is larger than a chunk.
     """
 
-    voxels_per_cell: int
-    num_levels: int
+    voxels_per_cell: int = 1
+    stride: tuple[int, ...] = (2, 2, 2, 2)
 
     def __post_init__(self) -> None:
-        if self.edge_bits(0) < 0 or self.edge_bits(self.num_levels - 1) > CHUNK_BITS:
-            raise ValueError(f'a chunk holds no whole cells of {self}')
+        if self.edge_bits[-1] > CHUNK_BITS:
+            raise ConcertoError(
+                f'the network has cells of {1 << self.edge_bits[-1]} voxels, and the map is made '
+                f'of chunks of {1 << CHUNK_BITS}: raise map.voxel_size'
+            )
 
-    def edge_bits(self, level: int) -> int:
-        """Return the logarithm to base 2 of the edge of a cell in voxels; -1 if it has none."""
-        bits = self.voxels_per_cell.bit_length() - 1
-        return bits + level if 1 << bits == self.voxels_per_cell else -1
+    @property
+    def num_levels(self) -> int:
+        """How many levels there are."""
+        return 1 + len(self.stride)
+
+    @property
+    def edge_bits(self) -> tuple[int, ...]:
+        """Logarithm to base 2 of the edge of a cell in voxels, of each level."""
+        edges = accumulate((self.voxels_per_cell, *self.stride), mul)
+        return tuple(edge.bit_length() - 1 for edge in edges)
 
 
 class CellPyramid:
@@ -74,7 +89,7 @@ class CellPyramid:
         self._index = index
         cells = [reserve * 64 >> 2 * level for level in range(layout.num_levels)]
         self._levels = [
-            _Level(layout.edge_bits(level), index, device, reserve, cells[level])
+            _Level(layout.edge_bits[level], index, device, reserve, cells[level])
             for level in range(layout.num_levels)
         ]
         self.label = GrowingTensor((2,), torch.int16, device, cells[0])
@@ -95,9 +110,13 @@ class CellPyramid:
         """Return how many cells a level has."""
         return self._levels[level].slots.num_used
 
-    def parent(self, level: int) -> Tensor:
-        """Return (length(level),) int32, the number of the cell above; of free ones, any."""
-        return self._levels[level].parent.all()
+    @property
+    def parent(self) -> tuple[Tensor, ...]:
+        """Of each level but the last, (length(level),) int32 number of the cell above each cell.
+
+        Those of free numbers are 0.
+        """
+        return tuple(level.parent.all() for level in self._levels[:-1])
 
     def slots(self, level: int, voxel_key: Tensor) -> Tensor:
         """Return the (M,) int64 numbers of the cells that hold voxels (M,); -1 for none."""
@@ -127,19 +146,25 @@ class CellPyramid:
         """Tell which cells (M,) of the level above hold cells (M,)."""
         self._levels[level].parent.all()[slot] = parent.int()
 
-    def free_others(self, chunk: Tensor, kept: list[Tensor]) -> None:
+    def free_others(self, chunk: Tensor, kept: list[Tensor]) -> list[Tensor]:
         """Free all cells of chunks (C,), by number, but some.
 
         Args:
             chunk: Numbers of chunks.
             kept: Of each level, the numbers of cells that stay.
+
+        Returns:
+            Of each level, the numbers (M_s,) that were freed.
         """
         block = self._index.blocks_of_chunks(chunk)
-        for number, (level, stays) in enumerate(zip(self._levels, kept, strict=True)):
-            freed = level.free_others(chunk, block, stays)
-            if number == 0:
-                self.label.all()[freed], self.confidence.all()[freed] = 0, 0
-                self.key.all()[freed] = FREE
+        freed = [
+            level.free_others(chunk, block, stays)
+            for level, stays in zip(self._levels, kept, strict=True)
+        ]
+        for column in (self.label, self.confidence):
+            column.all()[freed[0]] = 0
+        self.key.all()[freed[0]] = FREE
+        return freed
 
     def record(self, chunk_key: int, used: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the cells of a chunk.

@@ -375,7 +375,7 @@ class VoxelMap:
         cell_key: Sequence[Tensor],
         inverse: Sequence[Tensor],
         chunk_key: Tensor,
-    ) -> list[Tensor]:
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Note what the network has looked at.
 
         Args:
@@ -386,7 +386,9 @@ class VoxelMap:
                 named hold no voxel any more and are freed.
 
         Returns:
-            Per level the (M_s,) int64 numbers of the cells; -1 where the map holds them no more.
+            slots: Per level the (M_s,) int64 numbers of the cells; -1 where the map holds them
+                no more.
+            freed: Per level the numbers that were freed.
         """
         assert self.cells is not None
         slots = [self.cells.claim(level, key)[0] for level, key in enumerate(cell_key)]
@@ -394,11 +396,11 @@ class VoxelMap:
             there = slots[level] >= 0
             self.cells.set_parents(level, slots[level][there], slots[level + 1][parent[there]])
         chunk = self._index.chunks(chunk_key)
-        self.cells.free_others(chunk[chunk >= 0], [slot[slot >= 0] for slot in slots])
+        freed = self.cells.free_others(chunk[chunk >= 0], [slot[slot >= 0] for slot in slots])
         rows = torch.cat([self._index.rows(voxel_key), self.rows_of_chunks(chunk_key)])
         rows = rows[rows >= 0]
         self._rows.cell.all()[rows] = self.cells.slots(0, self.key(rows)).int()
-        return slots
+        return slots, freed
 
     def mark_looked_at(self, chunk_key: Tensor) -> None:
         """Take the surface of chunks (C,) for what the network sees: nothing there is dirty."""
@@ -459,19 +461,25 @@ class VoxelMap:
         self._seen_revision.all()[chunk] = self.revision
         return self._insert_cells(chunk_key, record, row, key)
 
-    def evict(self, chunk_key: int) -> None:
-        """Forget a chunk that is kept elsewhere; to readers of changes nothing changes."""
+    def evict(self, chunk_key: int) -> list[Tensor]:
+        """Forget a chunk that is kept elsewhere; to readers of changes nothing changes.
+
+        Returns:
+            Per level the numbers of the cells that were freed.
+        """
         self.refresh()
         key = torch.tensor([chunk_key], device=self.device)
         chunk = self._index.chunks(key)
         block = self._index.blocks_of_chunks(chunk)
+        freed: list[Tensor] = []
         if self.cells:
             none = torch.empty(0, dtype=torch.int64, device=self.device)
-            self.cells.free_others(chunk, [none] * self.cells.layout.num_levels)
+            freed = self.cells.free_others(chunk, [none] * self.cells.layout.num_levels)
         self._rows.end(self.rows_of_chunks(key))
         self._surface.forget(chunk, block)
         self._revisions.forget(chunk, block)
         self._index.remove_chunk(chunk_key)
+        return freed
 
     def refresh(self) -> None:
         """Bring the thin surface up to date."""

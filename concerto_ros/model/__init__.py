@@ -14,6 +14,7 @@ from concerto_ros.model.input import (
     OUTDOOR,
     PreparedCloud,
     Recipe,
+    lowest,
     prepare_cloud,
     prepare_map,
 )
@@ -38,6 +39,7 @@ __all__ = [
     'Recipe',
     'StoredFeatures',
     'load_checkpoint',
+    'lowest',
     'make_plan',
     'precision',
     'prepare_cloud',

@@ -105,14 +105,20 @@ def prepare_cloud(
 
 
 def prepare_map(
-    grid_coord: Tensor, coord: Tensor, color: Tensor, normal: Tensor, *, voxels_per_cell: int = 1
+    grid_coord: Tensor,
+    coord: Tensor,
+    color: Tensor,
+    normal: Tensor,
+    *,
+    voxels_per_cell: int = 1,
+    floor: float | None = None,
 ) -> PreparedCloud:
     """Turn voxels of a map into one cloud, on the map's own lattice.
 
-    The lattice keeps its place modulo 16 cells in x and y, so that a voxel falls into the same
-    coarse cells in every window. In z it begins a cell below the floor, as in training, where it
-    begins at the lowest point: a floor that lies on the border of coarse cells is two half ones
-    to the network. The floor is where one cell in a hundred lies lower.
+    The lattice keeps its place modulo 16 cells, so that a voxel falls into the same coarse cells
+    in every window. In z it should begin a cell below the floor, as in training, where it begins
+    at the lowest point: a floor that lies on the border of coarse cells is two half ones to the
+    network.
 
     Args:
         grid_coord: (N, 3) int64, voxel of each row, each once; N > 0.
@@ -121,6 +127,8 @@ def prepare_map(
         normal: (N, 3) float32 unit vectors, zero where unknown.
         voxels_per_cell: Voxels along the edge of a cell, which the network sees as one: their
             mean. 1: rows stay as they are; otherwise cells are sorted along x, then y, then z.
+        floor: Height of the floor [m], of a map whose z begins a cell below it. None: where one
+            point in a hundred lies lower, and the lattice is moved to begin a cell below.
 
     Raises:
         ConcertoError: The window is wider than 65535 cells.
@@ -128,7 +136,8 @@ def prepare_map(
     inverse = torch.arange(len(coord), device=coord.device)
     grid = grid_coord if voxels_per_cell == 1 else grid_coord // voxels_per_cell
     start = torch.zeros_like(grid[0])
-    start[2] = _floor(grid[:, 2]) - 1
+    if floor is None:
+        start[2] = lowest(grid[:, 2]) - 1
     grid = grid - start - (grid.amin(0) - start) // _LATTICE * _LATTICE
     if voxels_per_cell > 1:
         grid, inverse = _unique_cells(grid)
@@ -136,7 +145,7 @@ def prepare_map(
             segment_mean(t, inverse, len(grid)) for t in (coord, color, normal)
         )
     center = _center(coord, has_floor=False)
-    center[2] = _floor(coord[:, 2])
+    center[2] = lowest(coord[:, 2]) if floor is None else floor
     return PreparedCloud(points=_batch(grid, coord - center, color, normal), inverse=inverse)
 
 
@@ -160,6 +169,11 @@ def voxel_hash(grid_coord: NDArray[np.int64]) -> NDArray[np.uint64]:
     for column in grid_coord.astype(np.uint64).T:
         code = (code * np.uint64(_FNV_PRIME)) ^ column  # modulo 2 ** 64
     return code
+
+
+def lowest(height: Tensor) -> Tensor:
+    """Return the () height of the floor: below it lie few of (N,) heights, outliers."""
+    return height.kthvalue(1 + int(_FLOOR_SHARE * (len(height) - 1))).values
 
 
 def _unique_cells(grid: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,11 +216,6 @@ def _center(coord: Tensor, has_floor: bool) -> Tensor:
     center = (low + high) / 2
     center[2] = low[2] if has_floor else 0
     return center
-
-
-def _floor(height: Tensor) -> Tensor:
-    """Return the () height below which few of (N,) lie."""
-    return height.kthvalue(1 + int(_FLOOR_SHARE * (len(height) - 1))).values
 
 
 def _batch(grid: Tensor, coord: Tensor, color: Tensor, normal: Tensor) -> PointBatch:

@@ -10,7 +10,7 @@ from concerto_ros.mapping import GROUP_VOXELS, CellLayout, VoxelMap
 from concerto_ros.mapping.voxel_keys import unpack_voxels
 
 VOXEL = 0.02
-LAYOUT = CellLayout(voxels_per_cell=2, num_levels=5)
+LAYOUT = CellLayout(voxels_per_cell=2)
 MS = 1_000_000
 
 
@@ -284,7 +284,7 @@ def test_what_the_network_saw_and_is_gone_is_dirty_and_its_cell_goes_with_the_ne
 def test_cells_of_all_levels_are_those_of_plain_division():
     generator = torch.Generator().manual_seed(0)
     for n in (1, 2, 4):
-        voxel_map = VoxelMap(VOXEL, cells=CellLayout(voxels_per_cell=n, num_levels=5))
+        voxel_map = VoxelMap(VOXEL, cells=CellLayout(voxels_per_cell=n))
         grid = torch.randint(-99, 99, (300, 3), generator=generator)
         voxel_map.integrate(points_at((grid + 0.5) * VOXEL), 0, 64.0)
         key = voxel_map.key(voxel_map.surface_rows())
