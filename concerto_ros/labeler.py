@@ -5,6 +5,7 @@ pyramid = labeler.run(window)                   # any thread; takes long
 labeler.write(window, pyramid)                  # writes to the map
 """
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -46,17 +47,16 @@ class Labeler:
             weights.
 
     Args:
-        config: Which weights to load, and how to compute.
+        weights: All that was trained; None: nothing is loaded.
         device: Where the network runs.
 
     Raises:
-        ConcertoError: As `TrainedWeights.load`.
         SearchError: The vocabulary holds a name that the text encoder does not know.
     """
 
-    def __init__(self, config: SemanticsConfig, device: torch.device) -> None:
+    def __init__(self, weights: TrainedWeights | None, device: torch.device) -> None:
         self._device = device
-        self.weights = TrainedWeights.load(config, device) if config.checkpoint else None
+        self.weights = weights
         self.notices = self.weights.notices if self.weights else (NO_WEIGHTS,)
         self.store: FeatureStore | None = None
         self._map: VoxelMap | None = None
@@ -102,15 +102,16 @@ class Labeler:
         if self.weights is None:
             return None
         number = voxels_per_cell(voxel_size, self.weights.voxel_size) or 1
-        return CellLayout(voxels_per_cell=number, stride=self.weights.backbone.config.stride)
+        return CellLayout(voxels_per_cell=number, stride=self.weights.stride)
 
     def attach(self, voxel_map: VoxelMap) -> None:
         """Begin with a map of which nothing is known."""
         self._map = voxel_map
         self.store = self._scores = None
         if self.weights and voxel_map.cells:
-            widths = self.weights.backbone.config.enc_channels
-            self.store = FeatureStore(widths, voxel_map.cells, self._norms, self._device)
+            self.store = FeatureStore(
+                self.weights.widths, voxel_map.cells, self._norms, self._device
+            )
         if self.language and self.store:
             self._scores = QueryScores(
                 self.language.translator, self.store.stored(), self.store.norms
@@ -124,8 +125,8 @@ class Labeler:
             ConcertoError: Features overflow in half precision.
         """
         assert self.weights is not None
-        points = window.cloud.points
-        backbone = self.weights.backbone
+        assert self.weights.backbone is not None
+        points, backbone = window.cloud.points, self.weights.backbone
         with precision(config.precision, self._device):
             # A fixed depth keeps the curves as they are while the map grows.
             plan = make_plan(points.grid_coord, points.offset, backbone.config, depth=MAX_DEPTH)
@@ -158,6 +159,12 @@ class Labeler:
         if self._scores:
             self._scores.update(store.stored(), store.norms, changed)
         self._name(changed, config, (_SEMANTIC, _LANGUAGE))
+
+    def beside(self, voxel_map: VoxelMap) -> 'Labeler':
+        """Return another labeler for another map, of the same weights and vocabulary."""
+        other = copy.copy(self)
+        other.attach(voxel_map)
+        return other
 
     def take(self, slots: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return what is known of the cells of a chunk, to be kept elsewhere; see `put`."""

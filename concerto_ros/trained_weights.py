@@ -42,8 +42,10 @@ class TrainedWeights:
     """All that was trained.
 
     Attributes:
-        backbone: The network.
+        backbone: The network; None: a map is only read.
         digest: Of its weights.
+        stride: Cells along the edge of one of the next level.
+        widths: Channels of its features, level by level.
         voxel_size: Edge length of the voxels that it was trained on [m]; None: unknown.
         head: Its classes; None: none.
         language: None: no language model.
@@ -51,8 +53,10 @@ class TrainedWeights:
         notices: Sentences for people about what was loaded.
     """
 
-    backbone: PointTransformerV3
+    backbone: PointTransformerV3 | None
     digest: str
+    stride: tuple[int, ...]
+    widths: tuple[int, ...]
     voxel_size: float | None
     head: ClassHead | None
     language: Language | None
@@ -84,6 +88,8 @@ class TrainedWeights:
         return cls(
             backbone=backbone,
             digest=digest,
+            stride=backbone.config.stride,
+            widths=backbone.config.enc_channels,
             voxel_size=report.voxel_size,
             head=head,
             language=language,

@@ -102,6 +102,13 @@ class CellPyramid:
         columns = (self.label, self.confidence, self.key)
         return sum(c.num_bytes for c in columns) + sum(level.num_bytes for level in self._levels)
 
+    @property
+    def num_bytes_used(self) -> int:
+        """Memory of the cells that there are."""
+        of_cell = sum(c.row_bytes for c in (self.label, self.confidence, self.key))
+        of_levels = sum(level.num_bytes_used for level in self._levels)
+        return of_levels + self.num_used(0) * of_cell
+
     def length(self, level: int) -> int:
         """Return how many numbers a level has, free ones among them."""
         return self._levels[level].slots.length
@@ -212,6 +219,11 @@ class _Level:
     @property
     def num_bytes(self) -> int:
         return self._table.num_bytes + self.parent.num_bytes
+
+    @property
+    def num_bytes_used(self) -> int:
+        table = int(self._table.num_bytes * self._index.share_used)
+        return table + self.slots.num_used * self.parent.row_bytes
 
     def find(self, voxel_key: Tensor) -> Tensor:
         entry = self._entry(voxel_key)

@@ -66,6 +66,11 @@ class ChunkIndex:
         of_chunk = self._block_of_chunk.row_bytes + 16
         return self._blocks.num_used * of_block + self._chunks.num_used * of_chunk
 
+    @property
+    def share_used(self) -> float:
+        """Share of the numbers of blocks that are not free."""
+        return self._blocks.num_used / max(1, self._blocks.length)
+
     def chunks(self, chunk_key: Tensor) -> Tensor:
         """Return the (U,) int64 numbers of chunk keys; -1 where there is none."""
         if len(self._sorted_key) == 0:

@@ -103,6 +103,7 @@ class VoxelMap:
         cells: How the network sees the map.
         max_bytes: Memory that the map is expected to need at most; on a CPU, nothing is copied
             while it grows up to that.
+        start_ns: Stamp from which others are counted [ns]; None: that of the first frame.
     """
 
     def __init__(
@@ -113,12 +114,14 @@ class VoxelMap:
         *,
         cells: CellLayout | None = None,
         max_bytes: int = 1 << 30,
+        start_ns: int | None = None,
     ) -> None:
         self.voxel_size = voxel_size
         self.device = torch.device(device)
         self.revision = self._thinned_revision = revision
         num_blocks = max_bytes // (_BLOCK_BYTES + _ROWS_PER_BLOCK * ROW_BYTES)
         self._rows = VoxelRows(device, max_bytes // ROW_BYTES)
+        self._rows.start_ns = start_ns
         self._index = ChunkIndex(device, num_blocks)
         self._revisions = Revisions(self._index, device, num_blocks)
         self._surface = ThinSurface(self._rows, self._index, device, num_blocks)
@@ -132,6 +135,11 @@ class VoxelMap:
         return len(self._rows)
 
     @property
+    def start_ns(self) -> int | None:
+        """Stamp from which others are counted [ns]; None before the first frame."""
+        return self._rows.start_ns
+
+    @property
     def num_bytes(self) -> dict[str, int]:
         """Memory by layer, with what freed voxels have left to be used again."""
         marks = self._revisions.num_bytes + self._surface.num_bytes
@@ -141,6 +149,15 @@ class VoxelMap:
             'index': self._index.num_bytes + marks,
             'cells': self.cells.num_bytes if self.cells else 0,
         }
+
+    @property
+    def num_bytes_used(self) -> int:
+        """Memory of what there is, without what freed voxels have left."""
+        cells = self.cells.num_bytes_used if self.cells else 0
+        marks = sum(self.num_bytes.values()) - self._rows.num_bytes - self._index.num_bytes
+        marks -= self.cells.num_bytes if self.cells else 0
+        marks = int(marks * self._index.share_used)
+        return self._rows.num_bytes_used + self._index.num_bytes_used + marks + cells
 
     def integrate(
         self, points: SurfacePoints, stamp_ns: int, max_weight: float, submap: int = 0
@@ -432,7 +449,7 @@ class VoxelMap:
             return record, []
         cell = torch.unique(self.cell(rows))
         cells = self.cells.record(chunk_key, cell[cell >= 0])
-        record |= {f'cell.{level}': place for level, (_, place) in enumerate(cells)}
+        record |= {f'cell_{level}': place for level, (_, place) in enumerate(cells)}
         record['label'] = self.cells.label.all()[cells[0][0]]
         record['confidence'] = self.cells.confidence.all()[cells[0][0]]
         return record, [slot for slot, _ in cells]
@@ -529,7 +546,7 @@ class VoxelMap:
         if not self.cells:
             return []
         levels = range(self.cells.layout.num_levels)
-        keys = [(chunk_key << CHUNK_SHIFT) | record[f'cell.{level}'].long() for level in levels]
+        keys = [(chunk_key << CHUNK_SHIFT) | record[f'cell_{level}'].long() for level in levels]
         slots = [self.cells.claim(level, keys[level])[0] for level in levels]
         for level in levels[:-1]:
             self.cells.set_parents(level, slots[level], self.cells.slots(level + 1, keys[level]))

@@ -1,6 +1,6 @@
 """ObjectSearch: scores of map voxels -> ranked objects and a verdict."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from concerto_ros.config.schema import SearchConfig
 from concerto_ros.errors import SearchError
 from concerto_ros.search.boxes import upright_box
 from concerto_ros.search.clustering import connected_components
-from concerto_ros.search.regions import Region, inside, observed_share
+from concerto_ros.search.regions import Region, columns, inside, share_of
 from concerto_ros.search.registry import ObjectRegistry
 from concerto_ros.search.splitting import split
 from concerto_ros.semantics import clean_name
@@ -71,13 +71,43 @@ class Chosen:
         rows: (M,) of the scores that were chosen from.
         scores: (M,) of these rows, all finite.
         least: No voxel of the region that scores as high is missing.
-        share: 0..1, what of the region, or of the map, has been looked at.
+        num_judged: Voxels that have a score, without a region.
+        num_points: Of the map.
+        region: Where to look; None: everywhere.
+        columns: (C,) sorted numbers of the columns of the region that hold a voxel with a score.
     """
 
     rows: NDArray[np.intp]
     scores: NDArray[np.floating]
     least: float
-    share: float
+    num_judged: int
+    num_points: int
+    region: Region | None
+    columns: NDArray[np.int64]
+
+    @property
+    def share(self) -> float:
+        """0..1, what of the region, or of the map, has been looked at."""
+        if self.region is not None:
+            return share_of(self.columns, self.region)
+        return self.num_judged / self.num_points if self.num_points else 0.0
+
+
+def joined(
+    parts: Sequence[tuple[SearchPoints, Chosen]],
+) -> tuple[SearchPoints, Chosen]:
+    """Return as one what was chosen in the parts of a map, at least one, by the same limits."""
+    points, chosen = zip(*parts, strict=True)
+    arrays = {name: np.concatenate([getattr(p, name) for p in points]) for name in _OF_POINTS}
+    scores = np.concatenate([c.scores for c in chosen])
+    return replace(points[0], **arrays), replace(
+        chosen[0],
+        rows=np.arange(len(scores)),
+        scores=scores,
+        num_judged=sum(c.num_judged for c in chosen),
+        num_points=sum(c.num_points for c in chosen),
+        columns=np.unique(np.concatenate([c.columns for c in chosen])),
+    )
 
 
 def check_query(query: str) -> str:
@@ -177,15 +207,22 @@ class ObjectSearch:
         """
         least = min(self._least(min_score), self.min_score)
         judged = np.flatnonzero(np.isfinite(scores))
-        if region is None:
-            share = len(judged) / num_points if num_points else 0.0
-        else:
+        held = np.empty(0, dtype=np.int64)
+        if region is not None:
             where = coord(judged)
             within = inside(where, region)
-            share = observed_share(where[within], region)
+            held = columns(where[within], region)
             judged = judged[within]
         rows = judged[scores[judged] >= least]
-        return Chosen(rows=rows, scores=scores[rows], least=least, share=share)
+        return Chosen(
+            rows=rows,
+            scores=scores[rows],
+            least=least,
+            num_judged=len(judged),
+            num_points=num_points,
+            region=region,
+            columns=held,
+        )
 
     def find(
         self,

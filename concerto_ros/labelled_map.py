@@ -1,0 +1,102 @@
+"""LabelledMap: voxels and what the network knows of them, which go and come chunk by chunk."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from concerto_ros.config.schema import SemanticsConfig
+from concerto_ros.labeler import Labeler
+from concerto_ros.mapping import VoxelMap
+
+Record = Mapping[str, Tensor]
+
+
+class LabelledMap:
+    """A map in memory.
+
+    Attributes:
+        voxels: The map.
+        labeler: Of this map.
+
+    Args:
+        voxel_size: Edge length of a voxel [m].
+        labeler: Becomes that of the new map.
+        device: Where the map lives.
+        max_bytes: Memory that it is expected to need at most.
+        revision: To start from.
+    """
+
+    def __init__(
+        self,
+        voxel_size: float,
+        labeler: Labeler,
+        device: torch.device | str,
+        max_bytes: int,
+        revision: int = 0,
+    ) -> None:
+        self.voxels = VoxelMap(
+            voxel_size,
+            device,
+            revision,
+            cells=labeler.layout(voxel_size),
+            max_bytes=max_bytes,
+        )
+        self.labeler = labeler
+        labeler.attach(self.voxels)
+
+    def empty(self, max_bytes: int = 1 << 26) -> 'LabelledMap':
+        """Return an empty map beside this one, of the same weights and vocabulary."""
+        voxels = self.voxels
+        other = LabelledMap.__new__(LabelledMap)
+        other.voxels = VoxelMap(
+            voxels.voxel_size,
+            voxels.device,
+            cells=voxels.cells and voxels.cells.layout,
+            max_bytes=max_bytes,
+            start_ns=voxels.start_ns,
+        )
+        other.labeler = self.labeler.beside(other.voxels)
+        return other
+
+    @property
+    def num_bytes(self) -> dict[str, int]:
+        """Memory by layer, with what freed voxels have left to be used again."""
+        layers = self.voxels.num_bytes
+        if self.labeler.store:
+            for level, size in enumerate(self.labeler.store.bytes_per_level):
+                layers[f'features_{level}'] = size
+        return layers
+
+    @property
+    def num_bytes_used(self) -> int:
+        """Memory of what there is."""
+        used, cells = self.voxels.num_bytes_used, self.voxels.cells
+        if self.labeler.store and cells:
+            for level, size in enumerate(self.labeler.store.bytes_per_level):
+                used += size * cells.num_used(level) // max(1, cells.length(level))
+        return used
+
+    def record(self, chunk_key: int) -> dict[str, Tensor]:
+        """Return all that there is of a chunk, on the CPU."""
+        record, slots = self.voxels.record(chunk_key)
+        record |= self.labeler.take(slots)
+        return {name: value.cpu() for name, value in record.items()}
+
+    def insert(
+        self, chunk_key: int, record: Record, names: Sequence[str], config: SemanticsConfig
+    ) -> None:
+        """Take a chunk that is not there from its record.
+
+        Args:
+            chunk_key: Of the chunk.
+            record: What `record` returned.
+            names: The vocabulary by which it is labelled.
+            config: Least confidence of a label, if the vocabulary is another now.
+        """
+        slots = self.voxels.insert(chunk_key, record)
+        self.labeler.put(slots, record, names, config)
+
+    def evict(self, chunk_key: int) -> None:
+        """Forget a chunk that is kept elsewhere."""
+        self.labeler.forget(self.voxels.evict(chunk_key))

@@ -1,0 +1,130 @@
+"""Paging: chunks that are not needed now wait on the disk, so that memory obeys a number."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from concerto_ros.config.schema import SemanticsConfig
+from concerto_ros.labelled_map import LabelledMap, Record
+from concerto_ros.storage.chunk_file import StoredFile
+from concerto_ros.storage.page_files import PageFiles
+
+_FULL, _ROOMY = 0.95, 0.9  # shares of the budget: chunks go from one on, until the other
+_AT_ONCE = 64  # chunks on the disk that are read at a time
+
+
+class Paging:
+    """Chunks of a map on the disk; a chunk that came back keeps its file until it changes.
+
+    Args:
+        labelled: The map in memory.
+        max_bytes: Which it may need.
+    """
+
+    def __init__(self, labelled: LabelledMap, max_bytes: int) -> None:
+        self._labelled = labelled
+        self._max_bytes = max_bytes
+        self._files: PageFiles | None = None
+        self._resident: dict[int, int] = {}  # revision of the page of a chunk in memory
+        self._names: dict[int, Sequence[str]] = {}
+        self._num_voxels: dict[int, int] = {}
+
+    @property
+    def keys(self) -> frozenset[int]:
+        """Keys of the chunks that are only on the disk."""
+        return frozenset(self._names.keys() - self._resident.keys())
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all pages on the disk."""
+        return self._files.num_bytes if self._files else 0
+
+    @property
+    def num_voxels(self) -> int:
+        """Voxels that are only on the disk."""
+        return sum(self._num_voxels[key] for key in self.keys)
+
+    def bring(self, keys: Iterable[int], config: SemanticsConfig) -> None:
+        """Take chunks into memory, as far as they are on the disk only.
+
+        Raises:
+            MapFileError: A page is gone or damaged.
+        """
+        for key in self.keys.intersection(keys):
+            record = self.read(key)
+            self._labelled.insert(key, record, self._names[key], config)
+            self._resident[key] = int(record['revision'])
+
+    def make_room(self) -> None:
+        """Write the chunks that were not seen for the longest time, while memory is short.
+
+        Raises:
+            MapFileError: The disk is full; the chunks stay in memory.
+        """
+        if self._labelled.num_bytes_used < _FULL * self._max_bytes:
+            return
+        chunks = self._labelled.voxels.chunks()
+        for key in chunks.key[chunks.last_seen.argsort(stable=True)].tolist()[:-1]:
+            if self._labelled.num_bytes_used < _ROOMY * self._max_bytes:
+                return
+            self.put(key)
+
+    def put(self, key: int) -> None:
+        """Write a chunk and forget it in memory.
+
+        Raises:
+            MapFileError: The disk is full; the chunk stays in memory.
+        """
+        labelled = self._labelled
+        record = labelled.record(key)
+        if self._resident.get(key) != int(record['revision']):
+            self._pages().put(key, record)
+        self._names[key] = labelled.labeler.vocabulary
+        self._num_voxels[key] = len(record['place'])
+        self._resident.pop(key, None)
+        labelled.evict(key)
+
+    def adopt(self, key: int, file: StoredFile, num_voxels: int, names: Sequence[str]) -> None:
+        """Take over a chunk of a saved map; it stays on the disk until it is needed.
+
+        Raises:
+            MapFileError: The file is gone, or the disk is full.
+        """
+        self._pages().adopt(key, file)
+        self._names[key], self._num_voxels[key] = names, num_voxels
+
+    def read(self, key: int) -> Record:
+        """Return the record of a chunk on the disk.
+
+        Raises:
+            MapFileError: A page is gone or damaged.
+        """
+        return self._pages().get(key)
+
+    def file(self, key: int) -> StoredFile:
+        """Return the file of a chunk on the disk."""
+        return self._pages().file(key)
+
+    def parts(self, keys: Iterable[int], config: SemanticsConfig) -> Iterator[LabelledMap]:
+        """Read chunks on the disk a few at a time, each few as a map of their own.
+
+        Any thread may do so while the map goes on.
+
+        Raises:
+            MapFileError: A page is gone or damaged.
+        """
+        for some in torch.tensor(sorted(keys), dtype=torch.int64).split(_AT_ONCE):
+            part = self._labelled.empty()
+            for key in some.tolist():
+                part.insert(key, self.read(key), self._names[key], config)
+            yield part
+
+    def close(self) -> None:
+        """Delete all pages."""
+        if self._files:
+            self._files.close()
+
+    def _pages(self) -> PageFiles:
+        if self._files is None:
+            self._files = PageFiles()
+        return self._files
