@@ -285,7 +285,7 @@ class Labeler:
         """Label cells (M,) by what is stored of them."""
         voxel_map, store = self._attached()
         head = self.weights.head if self.weights else None
-        for cell in cells.split(_AT_ONCE):
+        for cell in torch.split(cells, _AT_ONCE):
             part = store.part(cell)
             if head and _SEMANTIC in columns:
                 label, confidence = head.predict(part)

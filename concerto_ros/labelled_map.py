@@ -52,7 +52,7 @@ class LabelledMap:
         other.voxels = VoxelMap(
             voxels.voxel_size,
             voxels.device,
-            cells=voxels.cells and voxels.cells.layout,
+            cells=voxels.cells.layout if voxels.cells else None,
             max_bytes=max_bytes,
             start_ns=voxels.start_ns,
         )

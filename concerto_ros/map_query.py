@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.paging import Paging
-from concerto_ros.search.object_search import Chosen, ObjectSearch, SearchPoints, check_query, joined
+from concerto_ros.search.object_search import (
+    Chosen,
+    ObjectSearch,
+    SearchPoints,
+    check_query,
+    joined,
+)
 from concerto_ros.search.regions import Region
 from concerto_ros.structures import SearchResult
 from concerto_ros.world import World
@@ -46,18 +52,19 @@ def begin_search(
     Raises:
         SearchError: As for `PerceptionPipeline.search`.
     """
-    text = check_query(text)
+    text, least = check_query(text), min_score
     look = partial(_chosen, world=world, search=search, text=text, region=region)
     here = look(labelled, min_score=min_score)
     waiting = _in_region(paging.keys, world, region)
     language = labelled.labeler.language
 
-    def find(**limits: float) -> SearchResult:
+    def find(*, max_results: int = 0, min_score: float = min_score) -> SearchResult:
         parts = [here]
-        for part in paging.parts(waiting, config):
-            parts.append(look(part, min_score=min_score))
+        parts += (look(part, min_score=least) for part in paging.parts(waiting, config))
         points, chosen = joined(parts)
-        result = search.find(points, chosen, text, **limits)
+        result = search.find(
+            points, chosen, text, max_results=max_results, min_score=min_score
+        )
         return replace(result, text_encoder=language.encoder.name if language else '')
 
     return find

@@ -1,13 +1,16 @@
 """Paging: chunks that are not needed now wait on the disk, so that memory obeys a number."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
 from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.labelled_map import LabelledMap, Record
+from concerto_ros.mapping.voxel_keys import submap_of_chunk
 from concerto_ros.storage.chunk_file import StoredFile
 from concerto_ros.storage.page_files import PageFiles
+from concerto_ros.window_scheduler import is_due
 
 _FULL, _ROOMY = 0.95, 0.9  # shares of the budget: chunks go from one on, until the other
 _AT_ONCE = 64  # chunks on the disk that are read at a time
@@ -25,9 +28,11 @@ class Paging:
         self._labelled = labelled
         self._max_bytes = max_bytes
         self._files: PageFiles | None = None
+        self._lock = threading.Lock()  # of the files, which other threads may read
         self._resident: dict[int, int] = {}  # revision of the page of a chunk in memory
         self._names: dict[int, Sequence[str]] = {}
         self._num_voxels: dict[int, int] = {}
+        self._due: set[int] = set()
 
     @property
     def keys(self) -> frozenset[int]:
@@ -44,6 +49,16 @@ class Paging:
         """Voxels that are only on the disk."""
         return sum(self._num_voxels[key] for key in self.keys)
 
+    @property
+    def due(self) -> frozenset[int]:
+        """Those of `keys` at which the network has yet to look."""
+        return self.keys & self._due
+
+    def holds_of(self, submap: int) -> bool:
+        """Tell whether a chunk of a submap is only on the disk."""
+        keys = torch.tensor(sorted(self.keys), dtype=torch.int64)
+        return bool((submap_of_chunk(keys) == submap).any())
+
     def bring(self, keys: Iterable[int], config: SemanticsConfig) -> None:
         """Take chunks into memory, as far as they are on the disk only.
 
@@ -54,6 +69,7 @@ class Paging:
             record = self.read(key)
             self._labelled.insert(key, record, self._names[key], config)
             self._resident[key] = int(record['revision'])
+            self._due.discard(key)
 
     def make_room(self) -> None:
         """Write the chunks that were not seen for the longest time, while memory is short.
@@ -76,9 +92,12 @@ class Paging:
             MapFileError: The disk is full; the chunk stays in memory.
         """
         labelled = self._labelled
+        if is_due(*labelled.voxels.dirt(key)):
+            self._due.add(key)
         record = labelled.record(key)
         if self._resident.get(key) != int(record['revision']):
-            self._pages().put(key, record)
+            with self._lock:
+                self._pages().put(key, record)
         self._names[key] = labelled.labeler.vocabulary
         self._num_voxels[key] = len(record['place'])
         self._resident.pop(key, None)
@@ -99,7 +118,8 @@ class Paging:
         Raises:
             MapFileError: A page is gone or damaged.
         """
-        return self._pages().get(key)
+        with self._lock:
+            return self._pages().get(key)
 
     def file(self, key: int) -> StoredFile:
         """Return the file of a chunk on the disk."""
@@ -113,9 +133,10 @@ class Paging:
         Raises:
             MapFileError: A page is gone or damaged.
         """
-        for some in torch.tensor(sorted(keys), dtype=torch.int64).split(_AT_ONCE):
+        waiting = sorted(keys)
+        for start in range(0, len(waiting), _AT_ONCE):
             part = self._labelled.empty()
-            for key in some.tolist():
+            for key in waiting[start : start + _AT_ONCE]:
                 part.insert(key, self.read(key), self._names[key], config)
             yield part
 

@@ -13,29 +13,41 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from concerto_ros.config.schema import ConcertoConfig
-from concerto_ros.config.tree import flatten
 from concerto_ros.errors import BackendUnavailable
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.gravity import GravityCheck
-from concerto_ros.geometry.rgbd import surface_points
+from concerto_ros.geometry.pose_path import PosePath
+from concerto_ros.geometry.rgbd import SurfacePoints, surface_points
+from concerto_ros.geometry.transforms import invert
 from concerto_ros.labeler import Labeler
-from concerto_ros.mapping import GROUP_VOXELS, VoxelMap
-from concerto_ros.network_input import voxels_per_cell
-from concerto_ros.search.object_search import ObjectSearch, SearchPoints, check_query
+from concerto_ros.labelled_map import LabelledMap
+from concerto_ros.map_query import begin_search
+from concerto_ros.mapping import CHUNK_VOXELS, GROUP_VOXELS, CellLayout
+from concerto_ros.mapping.fitting import lies_on
+from concerto_ros.mapping.free_space import FreeSpace
+from concerto_ros.mapping.submaps import Submaps
+from concerto_ros.model import FeaturePyramid
+from concerto_ros.network_input import Window, floor_height, read_window, voxels_per_cell
+from concerto_ros.paging import Paging
+from concerto_ros.search.object_search import ObjectSearch
 from concerto_ros.search.regions import Region
 from concerto_ros.search.registry import ObjectRegistry
-from concerto_ros.storage import SavedMap
 from concerto_ros.structures import Labels, MapChanges, MapCloud, SearchResult
+from concerto_ros.trained_weights import TrainedWeights
+from concerto_ros.window_scheduler import ChunkTable, WindowScheduler
+from concerto_ros.world import World
 
 Matrix = NDArray[np.float64]
 _log = logging.getLogger(__name__)
+
+_BROUGHT = 16  # chunks at a time for the network to look at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,18 +57,23 @@ class FrameReport:
     Attributes:
         num_points: Measured points that were fused.
         num_new_voxels: Voxels that did not exist before.
+        num_removed_voxels: Voxels that the camera has seen through too often.
         seconds: Time per stage [s].
         warning: A sentence for people, once per map; empty otherwise.
     """
 
     num_points: int
     num_new_voxels: int
+    num_removed_voxels: int
     seconds: dict[str, float]
     warning: str = ''
 
 
 class PerceptionPipeline:
     """One map and everything that is known about it; used by one thread at a time.
+
+    Frames are fused in a continuous frame, "odom" from here on. Everything is told in the world:
+    that is the same frame until `correct` or `correct_path` says how it drifts.
 
     Attributes:
         config: All settings; see `update_config`.
@@ -75,25 +92,49 @@ class PerceptionPipeline:
         self.config = config
         self.epoch = 0
         self._device = _device(config.map.device)
-        self._labeler = Labeler(config.semantics, self._device)
+        semantics = config.semantics
+        weights = TrainedWeights.load(semantics, self._device) if semantics.checkpoint else None
+        self._labeler = Labeler(weights, self._device)
         self.notices = self._labeler.notices
-        _compare_voxels(config.map.voxel_size, self._labeler.voxel_size)
+        _compare_voxels(config.map.voxel_size, weights.voxel_size if weights else None)
         self._start(revision=0)
 
     def _start(self, revision: int) -> None:
         """Begin an empty map."""
-        voxel_size = self.config.map.voxel_size
+        config = self.config.map
         self.epoch += 1
         self.newest_stamp_ns = 0
-        self._num_frames = self._num_labelled = 0
-        self._camera_position = np.zeros(3)
-        self._map = VoxelMap(voxel_size, self._device, revision)
+        self._num_frames = 0
+        self._labelled = LabelledMap(
+            config.voxel_size, self._labeler, self._device, config.max_bytes, revision
+        )
+        self._map = self._labelled.voxels
+        self._paging = Paging(self._labelled, config.max_bytes)
+        layout = self._map.cells.layout if self._map.cells else CellLayout()
+        self._submaps = Submaps(
+            config.voxel_size,
+            layout.voxels_per_cell,
+            radius=config.submap_radius,
+            height=config.submap_height,
+        )
+        self._scheduler = WindowScheduler(
+            halo=self.config.semantics.halo,
+            cells_per_chunk=CHUNK_VOXELS >> layout.edge_bits[-1],
+        )
+        self._is_corrected = False
+        self._camera = (0, np.zeros(3))  # its submap and position there
+        self._T_odom_submap = (0, np.eye(4))  # of that submap
+        self._has_floor: set[int] = set()
         self._gravity = GravityCheck()
         self._registry = ObjectRegistry()
         self._search = self._object_search()
 
     def _object_search(self) -> ObjectSearch:
         return ObjectSearch(self.config.search, self._registry, self._labeler.fitted_min_score)
+
+    def close(self) -> None:
+        """Delete what lies on the disk while the map is in use."""
+        self._paging.close()
 
     @property
     def labels(self) -> Labels:
@@ -113,12 +154,17 @@ class PerceptionPipeline:
     @property
     def num_voxels(self) -> int:
         """Voxels in which something was measured; `cloud` has only those on the thin surface."""
-        return len(self._map)
+        return len(self._map) + self._paging.num_voxels
 
     @property
-    def memory_bytes(self) -> int:
-        """Memory of the map, with the room that is kept for growth."""
-        return self._map.num_bytes
+    def memory(self) -> dict[str, int]:
+        """Memory of the map by layer [bytes], with what freed voxels have left."""
+        return self._labelled.num_bytes
+
+    @property
+    def paged_bytes(self) -> int:
+        """What of the map lies on the disk [bytes]."""
+        return self._paging.num_bytes
 
     def update_config(self, config: ConcertoConfig) -> None:
         """Take over what may change at run time; the rest of `config` must be as it was."""
@@ -127,7 +173,7 @@ class PerceptionPipeline:
 
     def reset(self) -> None:
         """Forget the map, but no weights."""
-        self._labeler.forget()
+        self.close()
         self._start(self.revision + 1)
 
     def integrate(self, frame: RGBDFrame) -> FrameReport:
@@ -135,40 +181,109 @@ class PerceptionPipeline:
 
         Raises:
             FrameError: It has no usable depth; the map is untouched.
+            MapFileError: A chunk on the disk is gone or damaged, or the disk is full.
         """
         start = time.perf_counter()
-        points = surface_points(frame, self.config.depth, self._num_frames, self._device)
+        points, submap, T_submap_odom = self._place(frame)
+        frame = dataclasses.replace(frame, T_map_depth=T_submap_odom @ frame.T_map_depth)
         middle = time.perf_counter()
-        num_new = self._map.integrate(points, frame.stamp_ns, self.config.map.max_weight)
+        config = self.config
+        self._paging.bring(self._map.chunks_of(points.coord, submap).tolist(), config.semantics)
+        num_new = self._map.integrate(points, frame.stamp_ns, config.map.max_weight, submap)
+        fused = time.perf_counter()
+        num_removed = self._clear(frame, submap)
+        self._paging.make_room()
         end = time.perf_counter()
         self._num_frames += 1
         self.newest_stamp_ns = max(self.newest_stamp_ns, frame.stamp_ns)
-        self._camera_position = frame.T_map_depth[:3, 3]
+        self._camera = submap, frame.T_map_depth[:3, 3]
         return FrameReport(
             num_points=len(points),
             num_new_voxels=num_new,
-            seconds={'points': middle - start, 'fusion': end - middle},
+            num_removed_voxels=num_removed,
+            seconds={'points': middle - start, 'fusion': fused - middle, 'clearing': end - fused},
             warning=self._gravity.add(points.normal, frame.T_map_depth),
         )
 
-    def update_semantics(self) -> int:
-        """Label the map, or the part nearest to the camera, if frames came since the last time.
+    def correct(self, T_map_odom: Matrix) -> bool:
+        """Take where the continuous frame is in the map; see `Submaps.correct`.
+
+        Args:
+            T_map_odom: (4, 4), from the frame in which frames are fused.
 
         Returns:
-            Number of voxels that the network looked at; 0: nothing to do, or no weights.
+            Whether anything moved.
+
+        Raises:
+            ValueError: It is no rigid transform.
         """
-        if not self._labeler.has_network or self._num_labelled == self._num_frames:
-            return 0
-        rows = self._map.nearest_rows(
-            torch.from_numpy(self._camera_position), self.config.semantics.max_points
-        )
-        self._labeler.label(self._map, rows, self.config.semantics)
-        self._num_labelled = self._num_frames
-        return len(rows)
+        self._is_corrected = True
+        return bool(self._submaps.correct(T_map_odom))
+
+    def correct_path(self, path: PosePath, T_body_camera: Matrix) -> bool:
+        """Take the path of a pose graph; see `Submaps.correct_path`.
+
+        Returns:
+            Whether anything moved.
+        """
+        self._is_corrected = True
+        return bool(self._submaps.correct_path(path, T_body_camera))
+
+    def update_semantics(self) -> int:
+        """Have the network look at all that changed enough since it looked last.
+
+        Returns:
+            Number of voxels that it looked at; 0: nothing to do, or no weights.
+        """
+        total = 0
+        while (window := self.begin_semantics()) is not None:
+            total += len(window.voxel_key)
+            self.finish_semantics(window, self.run_semantics(window))
+        return total
+
+    def begin_semantics(self) -> Window | None:
+        """Read from the map what the network should look at next.
+
+        Returns:
+            None: nothing has changed enough, or there are no weights.
+
+        Raises:
+            MapFileError: A chunk on the disk is gone or damaged.
+        """
+        if self._map.cells is None:
+            return None
+        while True:
+            chunks = self._map.chunks()
+            chosen = self._scheduler.next(self._table(), self.config.semantics.max_points)
+            if chosen is None:
+                if not self._bring_due():
+                    return None
+                continue
+            floor = self._level(chosen.submap)
+            if floor is not None:
+                break
+        chunk_key = chunks.key[torch.from_numpy(chosen.interior).to(chunks.key.device)]
+        window = read_window(self._map, chunk_key, chosen.halo, floor)
+        self._map.mark_looked_at(chunk_key)
+        return window
+
+    def run_semantics(self, window: Window) -> FeaturePyramid:
+        """Let the network look at a window; any thread may do this while the map goes on.
+
+        Raises:
+            ConcertoError: Features overflow in half precision.
+        """
+        return self._labeler.run(window, self.config.semantics)
+
+    def finish_semantics(self, window: Window, pyramid: FeaturePyramid) -> None:
+        """Write to the map what the network has made of a window of it."""
+        self._labeler.write(window, pyramid, self.config.semantics)
 
     def num_language_labels(self) -> tuple[int, int]:
-        """Return how many points of the map have a language label, and how many there are."""
-        return self._map.num_labelled(column=1)
+        """Return how many points in memory have a language label, and how many there are."""
+        rows = self._map.surface_rows()
+        label, _ = self._map.labels(rows)
+        return int(label[:, 1].count_nonzero()), len(rows)
 
     def relabel(self, names: Sequence[str]) -> Labels:
         """Give the map other language labels, at once and without running the network again.
@@ -185,24 +300,21 @@ class PerceptionPipeline:
             SearchError: There is no language model, it does not know a name, or the list is
                 empty or names a thing twice; the old vocabulary stays.
         """
-        self._labeler.relabel(self._map, names, self.config.semantics)
+        self._labeler.relabel(names, self.config.semantics)
         return self.language_labels
 
     def search(
         self,
         text: str,
         *,
-        T_map_fusion: Matrix | None = None,
         region: Region | None = None,
         max_results: int = 0,
         min_score: float = 0.0,
     ) -> SearchResult:
-        """Find what a text describes.
+        """Find what a text describes, in the world.
 
         Args:
             text: For example 'blue chair'.
-            T_map_fusion: (4, 4), from the frame in which frames were fused to the frame of
-                `region` and of the answer; None: they are the same.
             region: Lower and upper corner (3,) [m] of where to look; None: everywhere.
             max_results: At most this many objects; 0: as configured.
             min_score: Least score, 0..1; 0: as configured.
@@ -210,53 +322,40 @@ class PerceptionPipeline:
         Raises:
             SearchError: The text is empty, the region is not valid, there is no language model,
                 or it does not know the text.
+            MapFileError: A chunk on the disk is gone or damaged.
         """
-        search = self.begin_search(text, T_map_fusion, region=region, min_score=min_score)
+        search = self.begin_search(text, region=region, min_score=min_score)
         return search(max_results=max_results, min_score=min_score)
 
     def begin_search(
-        self,
-        text: str,
-        T_map_fusion: Matrix | None = None,
-        *,
-        region: Region | None = None,
-        min_score: float = 0.0,
+        self, text: str, *, region: Region | None = None, min_score: float = 0.0
     ) -> Callable[..., SearchResult]:
         """Take from the map what a search needs, so that another thread can do the rest.
 
-        The cost grows with what the network has looked at and with what scores high in the
-        region.
+        The cost grows with what is in memory and with what scores high in the region.
 
         Args:
             text: For example 'blue chair'.
-            T_map_fusion: (4, 4) as in `search`.
             region: As in `search`.
             min_score: Least one that the function will be called with, as in `search`.
 
         Returns:
             Function of `max_results` and `min_score`, both named and 0 if not given, that ends
-            the search and raises as `search` does. It needs the map no more; no two may run at a
-            time.
+            the search and raises as `search` does. No two may run at a time.
 
         Raises:
             SearchError: As for `search`.
         """
-        text = check_query(text)
-        looked_at, score = self._labeler.scores(text)
-        is_surface = self._map.is_surface()
-        still_there = is_surface[looked_at]
-        rows, scores = looked_at[still_there], score[still_there].cpu().numpy()
-
-        def coord(some: NDArray[np.intp]) -> NDArray[np.float32]:
-            return _moved_points(self._map.coord(rows[some]).cpu().numpy(), T_map_fusion)
-
-        chosen = self._search.choose(
-            scores, coord, int(is_surface.sum()), region=region, min_score=min_score
+        return begin_search(
+            self._labelled,
+            self._paging,
+            self._world(),
+            self._search,
+            self.config.semantics,
+            text,
+            region=region,
+            min_score=min_score,
         )
-        points = self._search_points(rows[chosen.rows], T_map_fusion)
-        search = partial(self._search.find, points, chosen, text)
-        text_encoder = self._labeler.text_encoder
-        return lambda **limits: dataclasses.replace(search(**limits), text_encoder=text_encoder)
 
     def read(self, texts: Sequence[str]) -> None:
         """Have the language model read texts, which it remembers until they are asked for.
@@ -267,34 +366,19 @@ class PerceptionPipeline:
         Raises:
             SearchError: There is no language model, or it does not know a text.
         """
-        self._labeler.read(texts)
+        self._labeler.read_texts(texts)
 
-    def cloud(self, T_map_fusion: Matrix | None = None) -> MapCloud:
-        """Return the thin surface, in the frame that `T_map_fusion` (4, 4) leads to."""
-        return _moved(self._map.cloud(self._map.surface_rows()), T_map_fusion)
+    def cloud(self) -> MapCloud:
+        """Return the thin surface in the world.
 
-    def saved_map(self, frame_id: str, T_map_fusion: Matrix | None = None) -> SavedMap:
-        """Return what a search needs of the map, to be written to a file.
-
-        Args:
-            frame_id: Name of the frame that `T_map_fusion` leads to.
-            T_map_fusion: (4, 4); None: the frame of the fusion.
+        Raises:
+            MapFileError: A chunk on the disk is gone or damaged.
         """
-        rows = self._map.surface_rows()
-        cloud = _moved(self._map.cloud(rows), T_map_fusion)
-        settings = {p.name: p.value for p in flatten(self.config)}
-        settings['semantics.translator'] = self._labeler.translator_file
-        return SavedMap(
-            points=self._search_points(rows, T_map_fusion),
-            color=cloud.color,
-            normal=cloud.normal.astype(np.float16),
-            frame_id=frame_id,
-            features=self._labeler.map_features(rows, len(self._map)),
-            settings=settings,
-        )
+        parts = self._paging.parts(self._paging.keys, self.config.semantics)
+        return self._world().whole(chain([self._map], (part.voxels for part in parts)))
 
     def changes(self, since: int) -> MapChanges:
-        """Return the groups that changed after revision `since` (0: all), in the fusion frame."""
+        """Return the groups that changed after revision `since` (0: all that are in memory)."""
         groups = self._map.changed_groups(since)  # may raise the revision
         return MapChanges(
             epoch=self.epoch,
@@ -302,43 +386,97 @@ class PerceptionPipeline:
             stamp_ns=self.newest_stamp_ns,
             group_size=GROUP_VOXELS * self._map.voxel_size,
             voxel_size=self._map.voxel_size,
+            T_world_submap=self._submaps.poses,
+            submap=groups.submap.cpu().numpy().astype(np.uint16),
             key=groups.key.cpu().numpy().astype(np.int32),
             sequence=groups.revision.cpu().numpy().astype(np.uint64),
             num_points=groups.num_rows.cpu().numpy().astype(np.uint32),
             cloud=self._map.cloud(groups.rows),
         )
 
-    def _search_points(self, rows: Tensor, T_map_fusion: Matrix | None) -> SearchPoints:
-        cloud = _moved(self._map.cloud(rows), T_map_fusion)
-        num_views, seen_ns = self._map.observations(rows)
-        has_vocabulary = len(self.language_labels.names) > 1
-        return SearchPoints(
-            coord=cloud.coord,
-            grid_coord=self._map.grid_coord(rows).cpu().numpy(),
-            num_views=num_views,
-            first_seen_ns=seen_ns[:, 0],
-            last_seen_ns=seen_ns[:, 1],
-            label=cloud.language_label if has_vocabulary else cloud.label,
-            names=self.language_labels.names if has_vocabulary else self.labels.names,
-            voxel_size=self._map.voxel_size,
+    def _world(self) -> World:
+        return World(self._submaps.poses, self._map.voxel_size)
+
+    def _place(self, frame: RGBDFrame) -> tuple[SurfacePoints, int, Matrix]:
+        """Choose the submap of a frame; return its points there, its id and T_submap_odom."""
+        points = surface_points(frame, self.config.depth, self._num_frames, self._device)
+        T_camera_odom = invert(frame.T_map_depth)
+
+        def fits(submap: int, T_submap_camera: Matrix) -> bool:
+            if not self._is_corrected:  # nobody will tell of drift, so one map is all there is
+                return True
+            there = points.moved(T_submap_camera @ T_camera_odom)
+            key = self._map.chunks_of(there.coord, submap)
+            self._paging.bring(key.tolist(), self.config.semantics)
+            is_held = partial(self._map.holds, submap=submap)
+            return lies_on(there.coord, there.normal, is_held, self._map.voxel_size)
+
+        submap, T_submap_camera = self._submaps.locate(frame.T_map_depth, frame.stamp_ns, fits)
+        T_submap_odom = T_submap_camera @ T_camera_odom
+        self._T_odom_submap = submap, invert(T_submap_odom)
+        return points.moved(T_submap_odom), submap, T_submap_odom
+
+    def _clear(self, frame: RGBDFrame, submap: int) -> int:
+        """Remove what a frame sees through, once more; return how many voxels are gone."""
+        max_misses = self.config.map.max_misses
+        if max_misses == 0:
+            return 0
+        voxels, depth = self._map, self.config.depth
+        center = torch.from_numpy(frame.T_map_depth[:3, 3]).to(self._device)
+        block = voxels.blocks_near(center, depth.max, submap)
+        free = FreeSpace.of_frame(frame, depth, voxels.voxel_size, self._device)
+        tested = free.blocks_to_test(
+            voxels.block_centers(block),
+            voxels.block_size,
+            self._num_frames,
+            voxels.is_worn(block),
+        )
+        rows = voxels.rows_of_blocks(block[tested])
+        is_through = free.is_seen_through(voxels.coord(rows))
+        return voxels.wear(block[tested], rows, is_through, max_misses)
+
+    def _table(self) -> ChunkTable:
+        """Return the chunks in memory as the scheduler sees them."""
+        chunks, world = self._map.chunks(), self._world()
+        submap, position = self._camera
+        T = world.T_world_submap[submap]
+        camera = T[:3, :3] @ torch.from_numpy(position) + T[:3, 3]
+        distance = (world.center(chunks.key.cpu()) - camera).norm(dim=1)
+        return ChunkTable(
+            key=chunks.key.cpu().numpy(),
+            submap=chunks.submap.cpu().numpy(),
+            place=chunks.grid.cpu().numpy(),
+            num_surface=chunks.num_surface.cpu().numpy(),
+            num_dirty=chunks.num_dirty.cpu().numpy(),
+            last_seen=chunks.last_seen.cpu().numpy(),
+            distance=distance.numpy(),
         )
 
+    def _bring_due(self) -> bool:
+        """Take back chunks that went to the disk before the network had looked at them."""
+        due = sorted(self._paging.due)[:_BROUGHT]
+        self._paging.bring(due, self.config.semantics)
+        self._paging.make_room()
+        return bool(due)
 
-def _moved(cloud: MapCloud, T: Matrix | None) -> MapCloud:
-    if T is None:
-        return cloud
-    return dataclasses.replace(
-        cloud,
-        coord=_moved_points(cloud.coord, T),
-        normal=(cloud.normal @ T[:3, :3].T).astype(np.float32),
-    )
+    def _level(self, submap: int) -> float | None:
+        """Return the height of the floor in a submap [m]; None: the submap was just moved for it.
 
-
-def _moved_points(coord: NDArray[np.float32], T: Matrix | None) -> NDArray[np.float32]:
-    if T is None:
-        return coord
-    moved: NDArray[np.float32] = (coord @ T[:3, :3].T + T[:3, 3]).astype(np.float32)
-    return moved
+        The network was trained with the floor a cell above the lower end of its lattice.
+        """
+        assert self._map.cells is not None
+        cell, height = floor_height(self._map, submap)
+        steps = (1 - cell) * self._map.cells.layout.voxels_per_cell
+        is_first = submap not in self._has_floor
+        self._has_floor.add(submap)
+        if abs(1 - cell) > (0 if is_first else 1) and not self._paging.holds_of(submap):
+            self._labeler.forget(self._map.shift(submap, steps))
+            self._submaps.lower(submap, steps * self._map.voxel_size)
+            return None
+        active, T_odom_submap = self._T_odom_submap
+        if submap == active:
+            self._submaps.floor_z = height + T_odom_submap[2, 3]
+        return height
 
 
 def _compare_voxels(voxel_size: float, trained: float | None) -> None:
@@ -346,7 +484,8 @@ def _compare_voxels(voxel_size: float, trained: float | None) -> None:
     if voxels_per_cell(voxel_size, trained) is None:
         _log.warning(
             'map.voxel_size is %g m, but semantics.checkpoint was trained on voxels of %g m, so '
-            'labels will be worse than they could be: set map.voxel_size to %g or an n-th of it',
+            'labels will be worse than they could be: set map.voxel_size to %g, or to a half or a '
+            'quarter of it',
             voxel_size, trained, trained,
         )  # fmt: skip
 

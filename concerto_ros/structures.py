@@ -124,7 +124,9 @@ class MapChanges:
         stamp_ns: Time of the newest image in the map [ns]; 0 while it is empty.
         group_size: Edge length of a group [m].
         voxel_size: Edge length of a voxel [m].
-        key: (G, 3) int32, cube [key, key + 1) * group_size in the frame the map is fused in.
+        T_world_submap: (S, 4, 4) float64 of all submaps, as they are now.
+        submap: (G,) uint16, in whose frame the group and its points are given.
+        key: (G, 3) int32, cube [key, key + 1) * group_size in that frame.
         sequence: (G,) uint64, revision in which the group changed last.
         num_points: (G,) uint32, rows of `cloud`; 0 where the group is empty now.
         cloud: The points, group after group.
@@ -135,6 +137,8 @@ class MapChanges:
     stamp_ns: int
     group_size: float
     voxel_size: float
+    T_world_submap: NDArray[np.float64]
+    submap: NDArray[np.uint16]
     key: NDArray[np.int32]
     sequence: NDArray[np.uint64]
     num_points: NDArray[np.uint32]

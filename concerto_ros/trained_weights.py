@@ -80,11 +80,11 @@ class TrainedWeights:
         use_attention(backbone, attention)
         backbone = backbone.to(device)
         digest = weights_digest(backbone)
-        notices = (str(report), convolution.notice, attention.notice)
+        notices = [str(report), convolution.notice, attention.notice]
         head = _head(config, backbone, digest, device)
         language, reason = _language(config, backbone, digest, head, device)
         if reason:
-            notices += (reason,)
+            notices.append(reason)
         return cls(
             backbone=backbone,
             digest=digest,
@@ -94,7 +94,7 @@ class TrainedWeights:
             head=head,
             language=language,
             no_language='' if language else reason,
-            notices=notices,
+            notices=tuple(notices),
         )
 
 

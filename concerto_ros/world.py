@@ -41,12 +41,16 @@ class World:
         center = (voxels.grid_coord(rows) + 0.5) * self._voxel_size
         return (_applied(to_first, center, submap) / self._voxel_size).floor().long()
 
+    def center(self, chunk_key: Tensor) -> Tensor:
+        """Return the middles (K, 3) float64 [m] of chunks (K,)."""
+        middle = (unpack_chunks(chunk_key) + 0.5) * (CHUNK_VOXELS * self._voxel_size)
+        return _applied(self.T_world_submap, middle, submap_of_chunk(chunk_key))
+
     def box(self, chunk_key: Tensor) -> tuple[Tensor, Tensor]:
         """Return the lowest and highest corners (K, 3) [m] of boxes around chunks (K,)."""
         edge = CHUNK_VOXELS * self._voxel_size
         pose = self.T_world_submap[submap_of_chunk(chunk_key)]
-        middle = (unpack_chunks(chunk_key) + 0.5).double() * edge
-        center = _applied(self.T_world_submap, middle, submap_of_chunk(chunk_key))
+        center = self.center(chunk_key)
         half = pose[:, :3, :3].abs().sum(2) * (edge / 2)
         return center - half, center + half
 
@@ -126,7 +130,7 @@ class World:
         if is_direction:
             T = T.clone()
             T[:, :3, 3] = 0
-        if (T == torch.eye(4, device=T.device)).all():
+        if (torch.eye(4, device=T.device) == T).all():
             return vectors
         return _applied(T, vectors.double(), submap).float()
 

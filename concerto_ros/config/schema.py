@@ -89,6 +89,29 @@ class MapConfig:
         ge=1.0,
         live=True,
     )
+    max_bytes: int = param(
+        2 << 30,
+        'Memory for the map; what was not seen for the longest time waits on the disk.',
+        unit='B',
+        ge=16 << 20,
+    )
+    max_misses: int = param(
+        3,
+        'Looks through a voxel, with nothing measured in it in between, until it is gone; 0: '
+        'nothing is removed.',
+        ge=0,
+        le=255,
+        live=True,
+    )
+    submap_radius: float = param(
+        8.0,
+        'A part of the map that is moved as one body when drift becomes known reaches so far '
+        'from where it was begun, horizontally.',
+        unit='m',
+        ge=2.0,
+        le=500.0,
+    )
+    submap_height: float = param(1.5, 'The same, vertically.', unit='m', ge=0.5, le=500.0)
     device: str = param(
         'auto', 'Torch device of map and network: auto (CUDA if there is one), cpu, cuda, cuda:1.'
     )
@@ -149,7 +172,14 @@ class SemanticsConfig:
         live=True,
     )
     max_points: int = param(
-        200_000, 'Most voxels in one run; the nearest to the camera are taken.', ge=1, live=True
+        200_000, 'Most voxels in one run of the network.', ge=1, live=True
+    )
+    halo: int = param(
+        2,
+        'What the network sees around the part that it looks at, in cells of its coarsest level '
+        '(16 times those of its input).',
+        ge=0,
+        le=16,
     )
 
 

@@ -1,6 +1,6 @@
 """From one RGB-D frame to surface points with colour and normal in the map frame."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -37,6 +37,14 @@ class SurfacePoints:
 
     def __len__(self) -> int:
         return len(self.coord)
+
+    def moved(self, T: NDArray[np.float64]) -> 'SurfacePoints':
+        """Return the points in another frame, by (4, 4) from the present one to it."""
+        if np.array_equal(T, np.eye(4)):
+            return self
+        R, t = _rotation_translation(T, self.coord.device)
+        normal = self.normal if np.array_equal(T[:3, :3], np.eye(3)) else self.normal @ R.T
+        return replace(self, coord=self.coord @ R.T + t.T, normal=normal)
 
 
 def surface_points(

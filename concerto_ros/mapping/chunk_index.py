@@ -90,8 +90,8 @@ class ChunkIndex:
 
     def chunk_of_block(self, block: Tensor) -> Tensor:
         """Return the (V,) int64 numbers of the chunks that hold blocks (V,)."""
-        block_key = self._block_key.all()[block]
-        return self.chunks(block_key >> PLACE_BITS)
+        chunk_key: Tensor = self._block_key.all()[block] >> PLACE_BITS
+        return self.chunks(chunk_key)
 
     def add_voxels(self, voxel_key: Tensor, rows: Slots) -> tuple[Tensor, Tensor, Tensor]:
         """Find the rows of voxels and give rows to new ones.

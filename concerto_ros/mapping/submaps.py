@@ -11,9 +11,7 @@ from concerto_ros.geometry.pose_path import PosePath
 from concerto_ros.geometry.transforms import Matrix, invert, is_rigid, nearest_rigid
 from concerto_ros.mapping.loop_closure import bend
 from concerto_ros.mapping.submap import Submap
-
-MAX_SUBMAPS = 1 << 15  # as many as the key of a voxel can name
-CHUNK_VOXELS = 64  # per edge; the unit to which the origins of submaps are snapped
+from concerto_ros.mapping.voxel_keys import CHUNK_BITS, MAX_SUBMAPS
 
 # Changes of map -> odom, measured where the camera is.
 _STILL = 0.005, np.radians(0.05)  # [m], [rad]; nobody would see less
@@ -66,7 +64,7 @@ class Submaps:
     ) -> None:
         self.floor_z: float | None = None
         self._cell = voxel_size * voxels_per_cell
-        self._chunk = voxel_size * CHUNK_VOXELS
+        self._chunk = voxel_size * (1 << CHUNK_BITS)
         self._radius, self._height = radius, height
         self._submaps = [Submap.read(*numbered) for numbered in enumerate(saved)]
         self._num_loaded = len(self)
@@ -85,6 +83,11 @@ class Submaps:
 
     def __getitem__(self, submap: int) -> Submap:
         return self._submaps[submap]
+
+    @property
+    def poses(self) -> Matrix:
+        """(S, 4, 4) float64 T_world_submap of all."""
+        return np.array([held.T_world_submap for held in self._submaps]).reshape(-1, 4, 4)
 
     @property
     def active(self) -> int | None:
@@ -195,6 +198,19 @@ class Submaps:
             self._T_world_odom = nearest_rigid(moves.get(newest, np.eye(4)) @ self.T_world_odom)
             self._settle()
         return self._move(moves)
+
+    def lower(self, submap: int, distance: float) -> None:
+        """Move the origin of a submap down [m], away from the voxels, which stay in the world."""
+        down = np.eye(4)
+        down[2, 3] = -distance
+        held = self[submap]
+        self._submaps[submap] = replace(
+            held,
+            T_world_submap=held.T_world_submap @ down,
+            T_submap_camera=invert(down) @ held.T_submap_camera,
+        )
+        if submap == self._active:
+            self._T_odom_active = self._T_odom_active @ down
 
     def saved(self) -> list[dict[str, Any]]:
         """Return what the constructor takes, fit for JSON."""

@@ -24,6 +24,7 @@ from concerto_ros.mapping.voxel_keys import (
     MAX_GRID,
     PLACE_BITS,
     pack_blocks,
+    pack_chunks,
     pack_voxels,
     submap_of,
     submap_of_chunk,
@@ -32,7 +33,7 @@ from concerto_ros.mapping.voxel_keys import (
     unpack_chunks,
     unpack_voxels,
 )
-from concerto_ros.mapping.voxel_rows import FREE, ROW_BYTES, VoxelRows
+from concerto_ros.mapping.voxel_rows import FREE, ROW_BYTES, TICK, VoxelRows
 from concerto_ros.structures import MapCloud
 
 GROUP_VOXELS = GROUP_BLOCKS << BLOCK_BITS  # per edge
@@ -74,7 +75,7 @@ class Chunks:
         num_surface: (K,) int64 voxels of the thin surface.
         num_dirty: (K,) int64 of them that the network has not seen, and what it saw in vain.
         revision: (K,) int64, when something in it changed last.
-        last_seen: (K,) int64, revision in which a frame saw it last.
+        last_seen: (K,) float64, when a frame saw it, or it was brought back [s].
     """
 
     key: Tensor
@@ -126,7 +127,9 @@ class VoxelMap:
         self._revisions = Revisions(self._index, device, num_blocks)
         self._surface = ThinSurface(self._rows, self._index, device, num_blocks)
         self._seen_ticks = GrowingTensor((), torch.int32, device, num_blocks)  # per block
-        self._seen_revision = GrowingTensor((), torch.int64, device)  # per chunk
+        self._is_worn = GrowingTensor((), torch.bool, device, num_blocks)
+        self._wanted_ticks = GrowingTensor((), torch.int32, device)  # per chunk
+        self._newest_ticks = 0
         self.cells: CellPyramid | None = None
         if cells is not None:
             self.cells = CellPyramid(cells, self._index, device, num_blocks)
@@ -143,7 +146,8 @@ class VoxelMap:
     def num_bytes(self) -> dict[str, int]:
         """Memory by layer, with what freed voxels have left to be used again."""
         marks = self._revisions.num_bytes + self._surface.num_bytes
-        marks += self._seen_ticks.num_bytes + self._seen_revision.num_bytes
+        marks += self._seen_ticks.num_bytes + self._wanted_ticks.num_bytes
+        marks += self._is_worn.num_bytes
         return {
             'voxels': self._rows.num_bytes,
             'index': self._index.num_bytes + marks,
@@ -205,18 +209,35 @@ class VoxelMap:
         self._surface.count(block)
         chunk, count = torch.unique(lost, return_counts=True)
         self._surface.add_dirty(chunk, count)
-        self.revision += 1
-        self._revisions.mark(block, self.revision)
+        self._mark_changed(block)
 
-    def wear(self, rows: Tensor, max_misses: int) -> int:
-        """Count a look through rows (M,), each once, and remove those with too many.
+    def wear(
+        self, block: Tensor, rows: Tensor, is_seen_through: Tensor, max_misses: int
+    ) -> int:
+        """Count a look through voxels, and remove those with too many.
+
+        Args:
+            block: (V,) int64 numbers of the blocks that were tested.
+            rows: (M,) int64 of their voxels, see `rows_of_blocks`.
+            is_seen_through: (M,) bool.
+            max_misses: After so many looks with nothing measured in between a voxel is gone.
 
         Returns:
             Number of voxels removed.
         """
-        worn = rows[self._rows.mark_missed(rows) >= max_misses]
-        self.remove(worn)
-        return len(worn)
+        missed = rows[is_seen_through]
+        gone = self._rows.mark_missed(missed) >= max_misses
+        worn = self.key(missed[~gone]) >> PLACE_BITS
+        self._is_worn.grow(self._index.num_blocks)
+        self._is_worn.all()[block] = False
+        self._is_worn.all()[self._index.blocks(worn)] = True
+        self.remove(missed[gone])
+        return int(gone.sum())
+
+    def is_worn(self, block: Tensor) -> Tensor:
+        """Return (V,) bool, whether a voxel was seen through when blocks were tested last."""
+        self._is_worn.grow(self._index.num_blocks)
+        return self._is_worn.all()[block]
 
     def is_surface(self) -> Tensor:
         """Return (N,) bool, which rows are the thin surface; valid until the map changes."""
@@ -239,6 +260,41 @@ class VoxelMap:
         chunk = self._index.chunks(chunk_key)
         block = self._index.blocks_of_chunks(chunk[chunk >= 0])
         return self._index.rows_of_blocks(block)[0]
+
+    def holds(self, grid_coord: Tensor, submap: int) -> Tensor:
+        """Return (M,) bool, whether there are voxels (M, 3) int64 in a submap."""
+        is_held: Tensor = self._index.rows(pack_voxels(grid_coord, submap)) >= 0
+        return is_held
+
+    def chunks_of(self, coord: Tensor, submap: int) -> Tensor:
+        """Return the (C,) int64 sorted keys of the chunks in which points (N, 3) [m] lie."""
+        grid = (coord / (self.voxel_size * CHUNK_VOXELS)).floor().long()
+        grid = grid.clamp(-_REACH >> CHUNK_BITS, (_REACH >> CHUNK_BITS) - 1)
+        return torch.unique(pack_chunks(grid, submap))
+
+    def shift(self, submap: int, steps: int) -> list[Tensor]:
+        """Move all voxels of a submap along z, by voxels; what the network knows is forgotten.
+
+        Returns:
+            Per level the numbers of the cells that were freed.
+        """
+        key = self._index.chunk_keys
+        chunk_key = key[submap_of_chunk(key) == submap]
+        rows = self.rows_of_chunks(chunk_key)
+        grid = self.grid_coord(rows)
+        grid[:, 2] += steps
+        moved, order = pack_voxels(grid, submap).sort()
+        record = self._rows.record(rows[order])
+        record['was_surface'].fill_(False)
+        self.remove(rows)
+        self._surface.mark_clean(self._index.chunks(chunk_key))
+        new, _, block = self._index.add_voxels(moved, self._rows.slots)
+        self._rows.begin(new, moved)
+        self._rows.restore(new, record)
+        self._surface.count(block)
+        self._mark_changed(block)
+        self._mark_restored(block)
+        return self._free_cells(self._index.chunks(chunk_key))
 
     def blocks_near(self, center: Tensor, radius: float, submap: int) -> Tensor:
         """Return the numbers (V,) of the blocks in the chunks near a point.
@@ -281,8 +337,20 @@ class VoxelMap:
             num_surface=num_surface,
             num_dirty=num_dirty,
             revision=self._revisions.of_chunks(number),
-            last_seen=self._seen_revision.all()[number],
+            last_seen=self._wanted_ticks.all()[number].double() * TICK,
         )
+
+    def dirt(self, chunk_key: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (1,) voxels of the surface and dirty ones of a chunk, as in `chunks`."""
+        self.refresh()
+        chunk = self._index.chunks(torch.tensor([chunk_key], device=self.device))
+        surface, dirty = self._surface.of_chunks(chunk)
+        return surface.cpu().numpy(), dirty.cpu().numpy()
+
+    @property
+    def block_size(self) -> float:
+        """Edge length of a block [m]."""
+        return self.voxel_size * (1 << BLOCK_BITS)
 
     def key(self, rows: Tensor) -> Tensor:
         """Return (M,) int64 voxel keys of rows."""
@@ -472,10 +540,7 @@ class VoxelMap:
         self._surface.count(block)
         num_lost = record['num_dirty'] - self._surface.of_chunks(chunk)[1]
         self._surface.add_dirty(chunk, num_lost)
-        self._seen_ticks.grow(self._index.num_blocks)
-        self._seen_ticks.all()[block] = self._last_ticks(block)
-        self._seen_revision.grow(self._index.num_chunks)
-        self._seen_revision.all()[chunk] = self.revision
+        self._mark_restored(block)
         return self._insert_cells(chunk_key, record, row, key)
 
     def evict(self, chunk_key: int) -> list[Tensor]:
@@ -488,10 +553,7 @@ class VoxelMap:
         key = torch.tensor([chunk_key], device=self.device)
         chunk = self._index.chunks(key)
         block = self._index.blocks_of_chunks(chunk)
-        freed: list[Tensor] = []
-        if self.cells:
-            none = torch.empty(0, dtype=torch.int64, device=self.device)
-            freed = self.cells.free_others(chunk, [none] * self.cells.layout.num_levels)
+        freed = self._free_cells(chunk)
         self._rows.end(self.rows_of_chunks(key))
         self._surface.forget(chunk, block)
         self._revisions.forget(chunk, block)
@@ -509,14 +571,27 @@ class VoxelMap:
             self._revisions.mark(flipped, self.revision)
         self._thinned_revision = self.revision
 
-    def _mark_seen(self, block: Tensor, stamp_ns: int) -> None:
+    def _mark_changed(self, block: Tensor) -> None:
         self.revision += 1
         self._revisions.mark(block, self.revision)
+
+    def _mark_restored(self, block: Tensor) -> None:
+        """Note that blocks came with the stamps of their voxels, and are wanted now."""
         self._seen_ticks.grow(self._index.num_blocks)
-        self._seen_ticks.all()[block] = self._rows.ticks(stamp_ns)
-        self._seen_revision.grow(self._index.num_chunks)
-        chunk = torch.unique(self._index.chunk_of_block(block))
-        self._seen_revision.all()[chunk] = self.revision
+        self._seen_ticks.all()[block] = self._last_ticks(block)
+        self._want(self._index.chunk_of_block(block))
+
+    def _mark_seen(self, block: Tensor, stamp_ns: int) -> None:
+        self._mark_changed(block)
+        self._seen_ticks.grow(self._index.num_blocks)
+        ticks = self._rows.ticks(stamp_ns)
+        self._seen_ticks.all()[block] = ticks
+        self._newest_ticks = max(self._newest_ticks, ticks)
+        self._want(self._index.chunk_of_block(block))
+
+    def _want(self, chunk: Tensor) -> None:
+        self._wanted_ticks.grow(self._index.num_chunks)
+        self._wanted_ticks.all()[chunk] = self._newest_ticks
 
     def _mark_relabelled(self, block_key: Tensor) -> None:
         if len(block_key):
@@ -539,6 +614,12 @@ class VoxelMap:
         newest = torch.zeros(len(block), dtype=torch.int32, device=block.device)
         ticks = self._rows.seen_ticks.all()[row, 1]
         return newest.scatter_reduce(0, place, ticks, 'amax', include_self=False)
+
+    def _free_cells(self, chunk: Tensor) -> list[Tensor]:
+        if self.cells is None:
+            return []
+        none = torch.empty(0, dtype=torch.int64, device=self.device)
+        return self.cells.free_others(chunk, [none] * self.cells.layout.num_levels)
 
     def _insert_cells(
         self, chunk_key: int, record: Mapping[str, Tensor], row: Tensor, key: Tensor

@@ -10,8 +10,8 @@ from concerto_ros.mapping.slots import Slots
 NO_CELL = -1
 _MAX_VIEWS = 2**15 - 1
 _MAX_MISSES = 2**8 - 1
-_FORGIVEN = 2  # misses that a new measurement makes up for
 _TICK_NS = 10_000_000  # of the stamps
+TICK = 1e-9 * _TICK_NS  # [s]
 _MAX_TICKS = 2**31 - 1
 FREE = -1  # key of a row that belongs to no voxel
 
@@ -21,7 +21,7 @@ _COLUMNS: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
     'state': (torch.float16, (fusion.STATE_WIDTH,)),
     'num_views': (torch.int16, ()),
     'seen_ticks': (torch.int32, (2,)),  # first, last
-    'misses': (torch.uint8, ()),  # looks through the voxel that nothing made up for
+    'misses': (torch.uint8, ()),  # looks through the voxel since it was measured
     'is_surface': (torch.bool, ()),
     'was_surface': (torch.bool, ()),  # when the network looked last
     'cell': (torch.int32, ()),  # of the network, NO_CELL: not looked at
@@ -94,8 +94,7 @@ class VoxelRows:
         """Count a view of rows (U,), each once, of which some were not seen before."""
         views, misses = self.num_views.all(), self.misses.all()
         views[row] = (views[row] + 1).clamp(min=1, max=_MAX_VIEWS)
-        missed = row[misses[row] > 0]
-        misses[missed] = (misses[missed].int() - _FORGIVEN).clamp(min=0).byte()
+        misses[row] = 0
         seen = self.seen_ticks.all()
         stamp = self.ticks(stamp_ns)
         old = seen[row]

@@ -7,7 +7,7 @@ import torch
 
 from concerto_ros.geometry.rgbd import SurfacePoints
 from concerto_ros.mapping import GROUP_VOXELS, CellLayout, VoxelMap
-from concerto_ros.mapping.voxel_keys import unpack_voxels
+from concerto_ros.mapping.voxel_keys import pack_voxels, submap_of, unpack_voxels
 
 VOXEL = 0.02
 LAYOUT = CellLayout(voxels_per_cell=2)
@@ -357,16 +357,57 @@ def test_submaps_do_not_meet():
 
 def test_voxels_that_are_looked_through_wear_down_and_a_measurement_makes_up_for_it():
     voxel_map = build(points_at(centers((0, 0, 0), (1, 0, 0))))
-    assert voxel_map.wear(torch.tensor([0, 1]), max_misses=3) == 0
-    assert voxel_map.wear(torch.tensor([0, 1]), max_misses=3) == 0
+    block = voxel_map.blocks_near(torch.zeros(3), 1.0, 0)
+
+    def look_through():
+        rows = voxel_map.rows_of_blocks(block)
+        through = torch.ones_like(rows, dtype=torch.bool)
+        return voxel_map.wear(block, rows, through, max_misses=3)
+
+    assert voxel_map.is_worn(block).tolist() == [False]
+    assert look_through() == look_through() == 0
+    assert voxel_map.is_worn(block).tolist() == [True]
     voxel_map.integrate(points_at(centers((1, 0, 0))), 0, 64.0)
     mark = voxel_map.revision
-    assert voxel_map.wear(torch.tensor([0, 1]), max_misses=3) == 1
+    assert look_through() == 1
     assert voxel_map.grid_coord(voxel_map.surface_rows()).tolist() == [[1, 0, 0]]
     assert len(voxel_map) == 1
     assert voxel_map.changed_groups(mark).num_rows.tolist() == [1]
     voxel_map.integrate(points_at(centers((5, 5, 5))), 0, 64.0)
     assert voxel_map.observations(torch.tensor([0]))[0].tolist() == [1]
+    voxel_map.wear(block, torch.empty(0).long(), torch.empty(0).bool(), max_misses=3)
+    assert voxel_map.is_worn(block).tolist() == [False]
+
+
+def test_a_submap_is_shifted_with_all_that_was_measured_and_is_new_to_the_network():
+    voxel_map = VoxelMap(VOXEL, cells=LAYOUT)
+    grid = [(0, 0, 0), (0, 0, 1), (9, 9, 62), (9, 9, 63), (70, 0, 5)]
+    for submap in (0, 1):
+        voxel_map.integrate(points_at(centers(*grid)), 0, 64.0, submap)
+    look_at(voxel_map, voxel_map.chunks().key[:2])
+    seen = {key: (value[0], value[1:3]) for key, value in by_voxel(voxel_map).items()}
+    freed = voxel_map.shift(0, 3)
+    assert [len(slots) for slots in freed] == [3, 3, 3, 3, 3]
+    after = by_voxel(voxel_map)
+    assert len(after) == 10
+    for key, (coord, rest) in seen.items():
+        grid = unpack_voxels(torch.tensor([key]))
+        steps = 0 if int(submap_of(torch.tensor([key]))) else 3
+        moved = int(pack_voxels(grid + torch.tensor([0, 0, steps]), 0 if steps else 1))
+        assert after[moved][0] == pytest.approx([coord[0], coord[1], coord[2] + steps * VOXEL])
+        assert after[moved][1:3] == rest
+    chunks = voxel_map.chunks()
+    held = chunks.num_surface > 0
+    assert torch.equal(chunks.num_dirty[held], chunks.num_surface[held])
+
+
+def test_chunks_of_points_are_those_of_their_voxels():
+    cloud = random_points(3, extent=5.0)
+    voxel_map = build(cloud)
+    assert torch.equal(voxel_map.chunks_of(cloud.coord, 0), voxel_map.chunks().key)
+    grid = voxel_map.grid_coord(everything(voxel_map))
+    assert voxel_map.holds(grid, 0).all()
+    assert not voxel_map.holds(grid, 1).any()
 
 
 def test_blocks_near_a_point_are_those_of_chunks_that_a_ball_touches():
