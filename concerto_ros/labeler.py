@@ -144,9 +144,7 @@ class Labeler:
         for inverse, level in zip(inverses, pyramid.levels[1:], strict=True):
             keys.append(_per_parent(keys[-1], inverse, len(level.feat)))
             weights.append(_per_parent(weights[-1], inverse, len(level.feat)))
-        slots, freed = voxel_map.write_cells(
-            window.voxel_key, keys, inverses, window.chunk_key
-        )
+        slots, freed = voxel_map.write_cells(window.voxel_key, keys, inverses, window.chunk_key)
         store.forget(freed)
         there = [slot >= 0 for slot in slots]
         updates = [
@@ -290,9 +288,7 @@ class Labeler:
             if head and _SEMANTIC in columns:
                 label, confidence = head.predict(part)
                 label = torch.where(confidence >= config.min_confidence, label.int(), UNKNOWN)
-                voxel_map.write_labels(
-                    cell, label.to(torch.uint16), confidence, column=_SEMANTIC
-                )
+                voxel_map.write_labels(cell, label.to(torch.uint16), confidence, column=_SEMANTIC)
             if self._vocabulary and _LANGUAGE in columns:
                 vocabulary = dataclasses.replace(
                     self._vocabulary, min_confidence=config.min_confidence

@@ -1,6 +1,6 @@
 """LabelledMap: voxels and what the network knows of them, which go and come chunk by chunk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,8 @@ from concerto_ros.labeler import Labeler
 from concerto_ros.mapping import VoxelMap
 
 Record = Mapping[str, Tensor]
+
+_AT_ONCE = 64  # chunks that are read at a time
 
 
 class LabelledMap:
@@ -100,3 +102,25 @@ class LabelledMap:
     def evict(self, chunk_key: int) -> None:
         """Forget a chunk that is kept elsewhere."""
         self.labeler.forget(self.voxels.evict(chunk_key))
+
+    def parts(
+        self,
+        keys: Iterable[int],
+        read: Callable[[int], tuple[Record, Sequence[str]]],
+        config: SemanticsConfig,
+    ) -> Iterator['LabelledMap']:
+        """Read chunks that are kept elsewhere a few at a time, each few as a map of their own.
+
+        Any thread may do so while the map goes on.
+
+        Args:
+            keys: Of the chunks.
+            read: Returns the record of a chunk and the vocabulary by which it is labelled.
+            config: Least confidence of a label.
+        """
+        waiting = sorted(keys)
+        for start in range(0, len(waiting), _AT_ONCE):
+            part = self.empty()
+            for key in waiting[start : start + _AT_ONCE]:
+                part.insert(key, *read(key), config)
+            yield part

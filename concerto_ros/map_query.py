@@ -62,9 +62,7 @@ def begin_search(
         parts = [here]
         parts += (look(part, min_score=least) for part in paging.parts(waiting, config))
         points, chosen = joined(parts)
-        result = search.find(
-            points, chosen, text, max_results=max_results, min_score=min_score
-        )
+        result = search.find(points, chosen, text, max_results=max_results, min_score=min_score)
         return replace(result, text_encoder=language.encoder.name if language else '')
 
     return find

@@ -13,7 +13,6 @@ from concerto_ros.storage.page_files import PageFiles
 from concerto_ros.window_scheduler import is_due
 
 _FULL, _ROOMY = 0.95, 0.9  # shares of the budget: chunks go from one on, until the other
-_AT_ONCE = 64  # chunks on the disk that are read at a time
 
 
 class Paging:
@@ -126,19 +125,12 @@ class Paging:
         return self._pages().file(key)
 
     def parts(self, keys: Iterable[int], config: SemanticsConfig) -> Iterator[LabelledMap]:
-        """Read chunks on the disk a few at a time, each few as a map of their own.
-
-        Any thread may do so while the map goes on.
+        """Read chunks on the disk, as `LabelledMap.parts` does.
 
         Raises:
             MapFileError: A page is gone or damaged.
         """
-        waiting = sorted(keys)
-        for start in range(0, len(waiting), _AT_ONCE):
-            part = self._labelled.empty()
-            for key in waiting[start : start + _AT_ONCE]:
-                part.insert(key, self.read(key), self._names[key], config)
-            yield part
+        return self._labelled.parts(keys, lambda key: (self.read(key), self._names[key]), config)
 
     def close(self) -> None:
         """Delete all pages."""

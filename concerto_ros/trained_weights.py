@@ -1,4 +1,4 @@
-"""TrainedWeights: the network with what reads its features, loaded and checked against each other."""
+"""TrainedWeights: the network with what reads its features, checked against each other."""
 
 import dataclasses
 from dataclasses import dataclass

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 # A chunk is due when this share of its surface, and a few voxels more, is not what the network
-# saw. Noise alone, before a parked camera, moves up to a quarter in the 100 frames after a first look,
-# and ever less after that; a voxel that flickers counts once.
+# saw. Noise alone, before a parked camera, moves up to a quarter of it in the 100 frames after a
+# first look, and ever less after that.
 _SHARE = 0.25
 _FEW = 16
 _NEAR = 2.0  # distance at which nearness counts half [m]
@@ -185,6 +185,19 @@ def points_within(seconds: float, points_per_second: float, max_points: int) -> 
     return int(max(step * power for step in (1, 2, 5) if step * power <= max(number, 1.0)))
 
 
+def first_points(ring: Ints, is_dirty: NDArray[np.bool_], max_points: int) -> NDArray[np.bool_]:
+    """Return (M,), which points of a window that is too large the network sees.
+
+    Args:
+        ring: (M,) of each point; the nearest to the interior come first,
+        is_dirty: (M,) and of these the dirty ones, so that all have their turn.
+        max_points: How many.
+    """
+    chosen = np.zeros(len(ring), dtype=np.bool_)
+    chosen[np.lexsort((~is_dirty, ring))[:max_points]] = True
+    return chosen
+
+
 def _grown(
     place: Ints,
     value: NDArray[np.float64],
@@ -209,7 +222,7 @@ def _grown(
             is_beside = np.abs(place[interior] - place[row]).max(1).min() == 1
             held = place[[*interior, row]]
             fits = num_surface[both].sum() <= max_points
-            if is_beside and fits and np.ptp(held[:, :2], axis=0).max() < _MAX_EXTENT:
+            if is_beside and fits and np.ptp(held, axis=0).max() < _MAX_EXTENT:
                 interior.append(row)
                 candidates.remove(row)
                 touched = both

@@ -171,9 +171,7 @@ class SemanticsConfig:
         le=3600.0,
         live=True,
     )
-    max_points: int = param(
-        200_000, 'Most voxels in one run of the network.', ge=1, live=True
-    )
+    max_points: int = param(200_000, 'Most voxels in one run of the network.', ge=1, live=True)
     halo: int = param(
         2,
         'What the network sees around the part that it looks at, in cells of its coarsest level '

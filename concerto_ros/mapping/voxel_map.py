@@ -211,9 +211,7 @@ class VoxelMap:
         self._surface.add_dirty(chunk, count)
         self._mark_changed(block)
 
-    def wear(
-        self, block: Tensor, rows: Tensor, is_seen_through: Tensor, max_misses: int
-    ) -> int:
+    def wear(self, block: Tensor, rows: Tensor, is_seen_through: Tensor, max_misses: int) -> int:
         """Count a look through voxels, and remove those with too many.
 
         Args:
