@@ -139,7 +139,7 @@ def test_voxels_of_another_size_than_in_training_are_warned_of(weights, tmp_path
 
 def test_the_network_sees_cells_of_the_size_it_was_trained_on(frames, weights, tmp_path, caplog):
     backbone, _ = load_checkpoint(weights['semantics.checkpoint'])
-    save_checkpoint(backbone, tmp_path / 'b.pth', {'settings': {'data.voxel_size': 0.06}})
+    save_checkpoint(backbone, tmp_path / 'b.pth', {'settings': {'data.voxel_size': 0.04}})
     pipeline = mapped(frames, {**weights, 'semantics.checkpoint': str(tmp_path / 'b.pth')})
     assert pipeline.update_semantics() == len(pipeline.cloud())
     assert not caplog.records
