@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -13,6 +14,21 @@ from concerto_ros.storage.page_files import PageFiles
 from concerto_ros.window_scheduler import is_due
 
 _FULL, _ROOMY = 0.95, 0.9  # shares of the budget: chunks go from one on, until the other
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What is known of a chunk that is only on the disk.
+
+    Attributes:
+        num_voxels: In it.
+        names: The vocabulary by which it is labelled.
+        is_due: The network has yet to look at it.
+    """
+
+    num_voxels: int
+    names: Sequence[str]
+    is_due: bool = False
 
 
 class Paging:
@@ -28,34 +44,32 @@ class Paging:
         self._max_bytes = max_bytes
         self._files: PageFiles | None = None
         self._lock = threading.Lock()  # of the files, which other threads may read
-        self._resident: dict[int, int] = {}  # revision of the page of a chunk in memory
-        self._names: dict[int, Sequence[str]] = {}
-        self._num_voxels: dict[int, int] = {}
-        self._due: set[int] = set()
+        self._pages: dict[int, _Page] = {}
+        self._returned: dict[int, int] = {}  # revision of the file of a chunk in memory
 
     @property
     def keys(self) -> frozenset[int]:
         """Keys of the chunks that are only on the disk."""
-        return frozenset(self._names.keys() - self._resident.keys())
+        return frozenset(self._pages)
+
+    @property
+    def due(self) -> list[int]:
+        """Sorted, those of `keys` at which the network has yet to look."""
+        return sorted(key for key, page in self._pages.items() if page.is_due)
 
     @property
     def num_bytes(self) -> int:
-        """Size of all pages on the disk."""
+        """Size of all files of chunks."""
         return self._files.num_bytes if self._files else 0
 
     @property
     def num_voxels(self) -> int:
         """Voxels that are only on the disk."""
-        return sum(self._num_voxels[key] for key in self.keys)
-
-    @property
-    def due(self) -> frozenset[int]:
-        """Those of `keys` at which the network has yet to look."""
-        return self.keys & self._due
+        return sum(page.num_voxels for page in self._pages.values())
 
     def holds_of(self, submap: int) -> bool:
         """Tell whether a chunk of a submap is only on the disk."""
-        keys = torch.tensor(sorted(self.keys), dtype=torch.int64)
+        keys = torch.tensor(list(self._pages), dtype=torch.int64)
         return bool((submap_of_chunk(keys) == submap).any())
 
     def bring(self, keys: Iterable[int], config: SemanticsConfig) -> None:
@@ -64,11 +78,10 @@ class Paging:
         Raises:
             MapFileError: A page is gone or damaged.
         """
-        for key in self.keys.intersection(keys):
+        for key in self._pages.keys() & set(keys):
             record = self.read(key)
-            self._labelled.insert(key, record, self._names[key], config)
-            self._resident[key] = int(record['revision'])
-            self._due.discard(key)
+            self._labelled.insert(key, record, self._pages.pop(key).names, config)
+            self._returned[key] = int(record['revision'])
 
     def make_room(self) -> None:
         """Write the chunks that were not seen for the longest time, while memory is short.
@@ -91,15 +104,13 @@ class Paging:
             MapFileError: The disk is full; the chunk stays in memory.
         """
         labelled = self._labelled
-        if is_due(*labelled.voxels.dirt(key)):
-            self._due.add(key)
+        due = is_due(*labelled.voxels.dirt(key))
         record = labelled.record(key)
-        if self._resident.get(key) != int(record['revision']):
+        if self._returned.get(key) != int(record['revision']):
             with self._lock:
-                self._pages().put(key, record)
-        self._names[key] = labelled.labeler.vocabulary
-        self._num_voxels[key] = len(record['place'])
-        self._resident.pop(key, None)
+                self._storage().put(key, record)
+        self._returned.pop(key, None)
+        self._pages[key] = _Page(len(record['place']), labelled.labeler.vocabulary, bool(due))
         labelled.evict(key)
 
     def adopt(self, key: int, file: StoredFile, num_voxels: int, names: Sequence[str]) -> None:
@@ -108,8 +119,8 @@ class Paging:
         Raises:
             MapFileError: The file is gone, or the disk is full.
         """
-        self._pages().adopt(key, file)
-        self._names[key], self._num_voxels[key] = names, num_voxels
+        self._storage().adopt(key, file)
+        self._pages[key] = _Page(num_voxels, names)
 
     def read(self, key: int) -> Record:
         """Return the record of a chunk on the disk.
@@ -118,11 +129,11 @@ class Paging:
             MapFileError: A page is gone or damaged.
         """
         with self._lock:
-            return self._pages().get(key)
+            return self._storage().get(key)
 
     def file(self, key: int) -> StoredFile:
         """Return the file of a chunk on the disk."""
-        return self._pages().file(key)
+        return self._storage().file(key)
 
     def parts(self, keys: Iterable[int], config: SemanticsConfig) -> Iterator[LabelledMap]:
         """Read chunks on the disk, as `LabelledMap.parts` does.
@@ -130,14 +141,14 @@ class Paging:
         Raises:
             MapFileError: A page is gone or damaged.
         """
-        return self._labelled.parts(keys, lambda key: (self.read(key), self._names[key]), config)
+        return self._labelled.parts(keys, lambda key: (self.read(key), self._pages[key].names), config)
 
     def close(self) -> None:
         """Delete all pages."""
         if self._files:
             self._files.close()
 
-    def _pages(self) -> PageFiles:
+    def _storage(self) -> PageFiles:
         if self._files is None:
             self._files = PageFiles()
         return self._files

@@ -176,15 +176,19 @@ class PerceptionPipeline:
         self.close()
         self._start(self.revision + 1)
 
-    def integrate(self, frame: RGBDFrame) -> FrameReport:
+    def integrate(self, frame: RGBDFrame, *, leads: bool = True) -> FrameReport:
         """Fuse one frame into the map.
+
+        Args:
+            frame: Of any camera.
+            leads: Whether it is of the camera whose path is followed; always the same one.
 
         Raises:
             FrameError: It has no usable depth; the map is untouched.
             MapFileError: A chunk on the disk is gone or damaged, or the disk is full.
         """
         start = time.perf_counter()
-        points, submap, T_submap_odom = self._place(frame)
+        points, submap, T_submap_odom = self._place(frame, leads)
         frame = dataclasses.replace(frame, T_map_depth=T_submap_odom @ frame.T_map_depth)
         middle = time.perf_counter()
         config = self.config
@@ -218,7 +222,7 @@ class PerceptionPipeline:
             ValueError: It is no rigid transform.
         """
         self._is_corrected = True
-        return bool(self._submaps.correct(T_map_odom))
+        return self._moved(self._submaps.correct(T_map_odom))
 
     def correct_path(self, path: PosePath, T_body_camera: Matrix) -> bool:
         """Take the path of a pose graph; see `Submaps.correct_path`.
@@ -227,7 +231,12 @@ class PerceptionPipeline:
             Whether anything moved.
         """
         self._is_corrected = True
-        return bool(self._submaps.correct_path(path, T_body_camera))
+        return self._moved(self._submaps.correct_path(path, T_body_camera))
+
+    def _moved(self, submaps: Sequence[int]) -> bool:
+        """Note that submaps were moved, if any."""
+        self._map.revision += bool(submaps)
+        return bool(submaps)
 
     def update_semantics(self) -> int:
         """Have the network look at all that changed enough since it looked last.
@@ -250,7 +259,7 @@ class PerceptionPipeline:
         Raises:
             MapFileError: A chunk on the disk is gone or damaged.
         """
-        if self._map.cells is None:
+        if self._map.cells is None or self.num_voxels == 0:
             return None
         while True:
             chunks = self._map.chunks()
@@ -278,6 +287,10 @@ class PerceptionPipeline:
     def finish_semantics(self, window: Window, pyramid: FeaturePyramid) -> None:
         """Write to the map what the network has made of a window of it."""
         self._labeler.write(window, pyramid, self.config.semantics)
+
+    def give_up_semantics(self, window: Window) -> None:
+        """Have the network look at a window again some time, because nothing came of it."""
+        self._map.mark_dirty(window.chunk_key)
 
     def num_language_labels(self) -> tuple[int, int]:
         """Return how many points in memory have a language label, and how many there are."""
@@ -397,7 +410,7 @@ class PerceptionPipeline:
     def _world(self) -> World:
         return World(self._submaps.poses, self._map.voxel_size)
 
-    def _place(self, frame: RGBDFrame) -> tuple[SurfacePoints, int, Matrix]:
+    def _place(self, frame: RGBDFrame, leads: bool) -> tuple[SurfacePoints, int, Matrix]:
         """Choose the submap of a frame; return its points there, its id and T_submap_odom."""
         points = surface_points(frame, self.config.depth, self._num_frames, self._device)
         T_camera_odom = invert(frame.T_map_depth)
@@ -411,8 +424,10 @@ class PerceptionPipeline:
             is_held = partial(self._map.holds, submap=submap)
             return lies_on(there.coord, there.normal, is_held, self._map.voxel_size)
 
-        submap, T_submap_camera = self._submaps.locate(frame.T_map_depth, frame.stamp_ns, fits)
-        T_submap_odom = T_submap_camera @ T_camera_odom
+        submap = self._submaps.active
+        if leads or submap is None:
+            submap, _ = self._submaps.locate(frame.T_map_depth, frame.stamp_ns, fits)
+        T_submap_odom = invert(self._submaps.T_odom_active)
         self._T_odom_submap = submap, invert(T_submap_odom)
         return points.moved(T_submap_odom), submap, T_submap_odom
 
@@ -454,7 +469,7 @@ class PerceptionPipeline:
 
     def _bring_due(self) -> bool:
         """Take back chunks that went to the disk before the network had looked at them."""
-        due = sorted(self._paging.due)[:_BROUGHT]
+        due = self._paging.due[:_BROUGHT]
         self._paging.bring(due, self.config.semantics)
         self._paging.make_room()
         return bool(due)

@@ -173,7 +173,7 @@ class SemanticsConfig:
     )
     max_points: int = param(200_000, 'Most voxels in one run of the network.', ge=1, live=True)
     halo: int = param(
-        2,
+        4,
         'What the network sees around the part that it looks at, in cells of its coarsest level '
         '(16 times those of its input).',
         ge=0,

@@ -43,8 +43,9 @@ class SurfacePoints:
         if np.array_equal(T, np.eye(4)):
             return self
         R, t = _rotation_translation(T, self.coord.device)
-        normal = self.normal if np.array_equal(T[:3, :3], np.eye(3)) else self.normal @ R.T
-        return replace(self, coord=self.coord @ R.T + t.T, normal=normal)
+        if np.array_equal(T[:3, :3], np.eye(3)):
+            return replace(self, coord=self.coord + t.T)
+        return replace(self, coord=self.coord @ R.T + t.T, normal=self.normal @ R.T)
 
 
 def surface_points(

@@ -188,13 +188,13 @@ class VoxelMap:
         key, voxel = unique_voxels(pack_voxels(grid.long(), submap))
         measured = fusion.mean_per_voxel(values, weight, voxel, len(key))
         row, is_new, block = self._index.add_voxels(key, self._rows.slots)
-        self._rows.begin(row[is_new], key[is_new])
+        self._rows.begin(row[is_new], key[is_new], stamp_ns)
         if self.cells:
             self._rows.cell.all()[row[is_new]] = self.cells.slots(0, key[is_new]).int()
         state = self._rows.state.all()
         fused = fusion.fuse(state.index_select(0, row).float(), measured, max_weight)
         state[row] = fused.half()
-        self._rows.mark_seen(row, is_new, stamp_ns)
+        self._rows.mark_seen(row, stamp_ns)
         self._mark_seen(block, stamp_ns)
         return int(is_new.sum())
 
@@ -352,7 +352,8 @@ class VoxelMap:
 
     def key(self, rows: Tensor) -> Tensor:
         """Return (M,) int64 voxel keys of rows."""
-        return self._rows.key.all()[rows]
+        key: Tensor = self._rows.key.all().index_select(0, rows)
+        return key
 
     def submap(self, rows: Tensor) -> Tensor:
         """Return (M,) int64 submaps of rows."""
@@ -364,16 +365,18 @@ class VoxelMap:
 
     def coord(self, rows: Tensor) -> Tensor:
         """Return (M, 3) float32 mean positions of rows [m]."""
-        offset = self._rows.state.all()[rows, fusion.OFFSET].double()
-        return ((self.grid_coord(rows) + 0.5 + offset) * self.voxel_size).float()
+        offset = self._rows.state.all().index_select(0, rows)[:, fusion.OFFSET].float()
+        return (self.grid_coord(rows).float() + 0.5 + offset) * self.voxel_size
 
     def color(self, rows: Tensor) -> Tensor:
         """Return (M, 3) float32 RGB of rows in 0..255."""
-        return self._rows.state.all()[rows, fusion.COLOR].float().clamp(0, 255)
+        state = self._rows.state.all().index_select(0, rows)
+        return state[:, fusion.COLOR].float().clamp(0, 255)
 
     def normal(self, rows: Tensor) -> Tensor:
         """Return (M, 3) float32 unit normals of rows towards the cameras; zero where unknown."""
-        return functional.normalize(self._rows.state.all()[rows, fusion.NORMAL].float(), dim=1)
+        state = self._rows.state.all().index_select(0, rows)
+        return functional.normalize(state[:, fusion.NORMAL].float(), dim=1)
 
     def cell(self, rows: Tensor) -> Tensor:
         """Return (M,) int64 cell of level 0 of rows; -1 where the network has not looked."""
@@ -418,10 +421,26 @@ class VoxelMap:
         Args:
             since: 0 for all groups.
         """
+        return self.groups(self.changed_group_keys(since))
+
+    def changed_group_keys(self, since: int) -> Tensor:
+        """Return the (G,) int64 keys of the groups in which a block changed after `since`."""
         self.refresh()
         key = self._index.block_keys[self._revisions.changed_since(since)]
-        group = torch.unique(pack_blocks(*_group(key)))
-        return self._groups(unpack_blocks(group), submap_of(group << PLACE_BITS))
+        return torch.unique(pack_blocks(*_group(key)))
+
+    def groups(self, group_key: Tensor) -> Groups:
+        """Return groups by their keys (G,), with their surface; not those that were evicted."""
+        self.refresh()
+        found = self._groups(unpack_blocks(group_key), submap_of(group_key << PLACE_BITS))
+        held = found.revision > 0  # others have no block
+        return Groups(
+            key=found.key[held],
+            submap=found.submap[held],
+            revision=found.revision[held],
+            num_rows=found.num_rows[held],
+            rows=found.rows,
+        )
 
     def groups_of_chunks(self, chunk_key: Tensor) -> Groups:
         """Return all groups of chunks (C,) that there are, with their surface."""

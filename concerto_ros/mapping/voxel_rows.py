@@ -74,14 +74,15 @@ class VoxelRows:
         """Memory of the voxels that there are."""
         return len(self) * ROW_BYTES
 
-    def begin(self, row: Tensor, key: Tensor) -> None:
-        """Let rows (U,) that were just taken be voxels (U,) that nothing is known of."""
+    def begin(self, row: Tensor, key: Tensor, stamp_ns: int = 0) -> None:
+        """Let rows (U,) that were just taken be voxels (U,) of which only that is known."""
         for name in _COLUMNS:
             column: GrowingTensor = getattr(self, name)
             column.grow(self.slots.length)
             column.all()[row] = 0
         self.key.all()[row] = key
         self.cell.all()[row] = NO_CELL
+        self.seen_ticks.all()[row] = self.ticks(stamp_ns)
 
     def end(self, row: Tensor) -> None:
         """Free rows (M,)."""
@@ -90,17 +91,15 @@ class VoxelRows:
         self.cell.all()[row] = NO_CELL
         self.slots.free(row)
 
-    def mark_seen(self, row: Tensor, is_new: Tensor, stamp_ns: int) -> None:
-        """Count a view of rows (U,), each once, of which some were not seen before."""
-        views, misses = self.num_views.all(), self.misses.all()
-        views[row] = (views[row] + 1).clamp(min=1, max=_MAX_VIEWS)
-        misses[row] = 0
-        seen = self.seen_ticks.all()
-        stamp = self.ticks(stamp_ns)
+    def mark_seen(self, row: Tensor, stamp_ns: int) -> None:
+        """Count a view of rows (U,), each once."""
+        views, seen, stamp = self.num_views.all(), self.seen_ticks.all(), self.ticks(stamp_ns)
+        views[row] = (views[row] + 1).clamp_(min=1, max=_MAX_VIEWS)
+        self.misses.all()[row] = 0
         old = seen[row]
-        old[is_new] = stamp
-        seen[row, 0] = old[:, 0].clamp(max=stamp)
-        seen[row, 1] = old[:, 1].clamp(min=stamp)
+        old[:, 0].clamp_(max=stamp)
+        old[:, 1].clamp_(min=stamp)
+        seen[row] = old
 
     def mark_missed(self, row: Tensor) -> Tensor:
         """Count a look through rows (M,), each once; return how many each has now, (M,) uint8."""
