@@ -135,7 +135,7 @@ class Labeler:
             _check_overflow(pyramid)
         return pyramid
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def write(self, window: Window, pyramid: FeaturePyramid, config: SemanticsConfig) -> None:
         """Write to the map what the network has made of a window."""
         voxel_map, store = self._attached()
@@ -173,7 +173,7 @@ class Labeler:
         if self.store:
             self.store.forget(slots)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def put(
         self,
         slots: Sequence[Tensor],
@@ -278,7 +278,7 @@ class Labeler:
             return torch.zeros(features.num_points, device=self._device)
         return self.language.translator.norms(features)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _name(self, cells: Tensor, config: SemanticsConfig, columns: Sequence[int]) -> None:
         """Label cells (M,) by what is stored of them."""
         voxel_map, store = self._attached()

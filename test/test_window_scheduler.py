@@ -69,7 +69,7 @@ def test_nothing_is_looked_at_where_nothing_changed():
 )
 def test_a_chunk_is_due_when_enough_of_its_surface_changed(num_surface, num_dirty, due):
     chunks = table([(0, 0, 0)], num_surface, num_dirty)
-    assert is_due(chunks).tolist() == [due]
+    assert is_due(chunks.num_surface, chunks.num_dirty).tolist() == [due]
     assert (scheduler().next(chunks, 10_000) is not None) == due
 
 
