@@ -22,12 +22,12 @@ class _Page:
 
     Attributes:
         num_voxels: In it.
-        names: The vocabulary by which it is labelled.
+        revision: When it changed last.
         is_due: The network has yet to look at it.
     """
 
     num_voxels: int
-    names: Sequence[str]
+    revision: int
     is_due: bool = False
 
 
@@ -44,6 +44,7 @@ class Paging:
         self._max_bytes = max_bytes
         self._files: PageFiles | None = None
         self._lock = threading.Lock()  # of the files, which other threads may read
+        self._names: dict[int, Sequence[str]] = {}  # vocabulary by which a file is labelled
         self._pages: dict[int, _Page] = {}
         self._returned: dict[int, int] = {}  # revision of the file of a chunk in memory
 
@@ -67,6 +68,10 @@ class Paging:
         """Voxels that are only on the disk."""
         return sum(page.num_voxels for page in self._pages.values())
 
+    def changed_since(self, revision: int) -> frozenset[int]:
+        """Return those of `keys` that changed after a revision before they went to the disk."""
+        return frozenset(key for key, page in self._pages.items() if page.revision > revision)
+
     def holds_of(self, submap: int) -> bool:
         """Tell whether a chunk of a submap is only on the disk."""
         keys = torch.tensor(list(self._pages), dtype=torch.int64)
@@ -79,8 +84,9 @@ class Paging:
             MapFileError: A page is gone or damaged.
         """
         for key in self._pages.keys() & set(keys):
-            record = self.read(key)
-            self._labelled.insert(key, record, self._pages.pop(key).names, config)
+            record, names = self._read(key)
+            self._labelled.insert(key, record, names, config)
+            del self._pages[key]
             self._returned[key] = int(record['revision'])
 
     def make_room(self) -> None:
@@ -106,11 +112,13 @@ class Paging:
         labelled = self._labelled
         due = is_due(*labelled.voxels.dirt(key))
         record = labelled.record(key)
-        if self._returned.get(key) != int(record['revision']):
-            with self._lock:
+        revision = int(record['revision'])
+        with self._lock:
+            if self._returned.get(key) != revision:
                 self._storage().put(key, record)
+            self._names[key] = labelled.labeler.vocabulary
         self._returned.pop(key, None)
-        self._pages[key] = _Page(len(record['place']), labelled.labeler.vocabulary, bool(due))
+        self._pages[key] = _Page(len(record['place']), revision, bool(due))
         labelled.evict(key)
 
     def adopt(self, key: int, file: StoredFile, num_voxels: int, names: Sequence[str]) -> None:
@@ -120,7 +128,8 @@ class Paging:
             MapFileError: The file is gone, or the disk is full.
         """
         self._storage().adopt(key, file)
-        self._pages[key] = _Page(num_voxels, names)
+        self._names[key] = names
+        self._pages[key] = _Page(num_voxels, revision=1)
 
     def read(self, key: int) -> Record:
         """Return the record of a chunk on the disk.
@@ -128,25 +137,29 @@ class Paging:
         Raises:
             MapFileError: A page is gone or damaged.
         """
-        with self._lock:
-            return self._storage().get(key)
+        return self._read(key)[0]
 
     def file(self, key: int) -> StoredFile:
         """Return the file of a chunk on the disk."""
         return self._storage().file(key)
 
     def parts(self, keys: Iterable[int], config: SemanticsConfig) -> Iterator[LabelledMap]:
-        """Read chunks on the disk, as `LabelledMap.parts` does.
+        """Read chunks on the disk, as `LabelledMap.parts` does; also those that came back.
 
         Raises:
             MapFileError: A page is gone or damaged.
         """
-        return self._labelled.parts(keys, lambda key: (self.read(key), self._pages[key].names), config)
+        return self._labelled.parts(keys, self._read, config)
 
     def close(self) -> None:
         """Delete all pages."""
         if self._files:
             self._files.close()
+
+    def _read(self, key: int) -> tuple[Record, Sequence[str]]:
+        """Return the record of a chunk, and the vocabulary by which it is labelled."""
+        with self._lock:
+            return self._storage().get(key), self._names[key]
 
     def _storage(self) -> PageFiles:
         if self._files is None:

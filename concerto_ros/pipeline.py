@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from concerto_ros.cloud_reader import CloudReader
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.errors import BackendUnavailable
 from concerto_ros.geometry.frame import RGBDFrame
@@ -28,11 +29,13 @@ from concerto_ros.geometry.rgbd import SurfacePoints, surface_points
 from concerto_ros.geometry.transforms import invert
 from concerto_ros.labeler import Labeler
 from concerto_ros.labelled_map import LabelledMap
+from concerto_ros.map_feed import MapFeed, as_changes
 from concerto_ros.map_query import begin_search
-from concerto_ros.mapping import CHUNK_VOXELS, GROUP_VOXELS, CellLayout
+from concerto_ros.mapping import CHUNK_VOXELS, CellLayout, VoxelMap
 from concerto_ros.mapping.fitting import lies_on
 from concerto_ros.mapping.free_space import FreeSpace
 from concerto_ros.mapping.submaps import Submaps
+from concerto_ros.mapping.voxel_map import Groups
 from concerto_ros.model import FeaturePyramid
 from concerto_ros.network_input import Window, floor_height, read_window, voxels_per_cell
 from concerto_ros.paging import Paging
@@ -41,7 +44,7 @@ from concerto_ros.search.regions import Region
 from concerto_ros.search.registry import ObjectRegistry
 from concerto_ros.structures import Labels, MapChanges, MapCloud, SearchResult
 from concerto_ros.trained_weights import TrainedWeights
-from concerto_ros.window_scheduler import ChunkTable, WindowScheduler
+from concerto_ros.window_scheduler import ChunkTable, WindowScheduler, points_within
 from concerto_ros.world import World
 
 Matrix = NDArray[np.float64]
@@ -97,6 +100,7 @@ class PerceptionPipeline:
         self._labeler = Labeler(weights, self._device)
         self.notices = self._labeler.notices
         _compare_voxels(config.map.voxel_size, weights.voxel_size if weights else None)
+        self._points_per_second = 0.0
         self._start(revision=0)
 
     def _start(self, revision: int) -> None:
@@ -123,7 +127,6 @@ class PerceptionPipeline:
         )
         self._is_corrected = False
         self._camera = (0, np.zeros(3))  # its submap and position there
-        self._T_odom_submap = (0, np.eye(4))  # of that submap
         self._has_floor: set[int] = set()
         self._gravity = GravityCheck()
         self._registry = ObjectRegistry()
@@ -263,7 +266,8 @@ class PerceptionPipeline:
             return None
         while True:
             chunks = self._map.chunks()
-            chosen = self._scheduler.next(self._table(), self.config.semantics.max_points)
+            max_points = self._max_points()
+            chosen = self._scheduler.next(self._table(), max_points)
             if chosen is None:
                 if not self._bring_due():
                     return None
@@ -272,9 +276,7 @@ class PerceptionPipeline:
             if floor is not None:
                 break
         chunk_key = chunks.key[torch.from_numpy(chosen.interior).to(chunks.key.device)]
-        window = read_window(self._map, chunk_key, chosen.halo, floor)
-        self._map.mark_looked_at(chunk_key)
-        return window
+        return read_window(self._map, chunk_key, chosen.halo, floor, max_points)
 
     def run_semantics(self, window: Window) -> FeaturePyramid:
         """Let the network look at a window; any thread may do this while the map goes on.
@@ -282,7 +284,10 @@ class PerceptionPipeline:
         Raises:
             ConcertoError: Features overflow in half precision.
         """
-        return self._labeler.run(window, self.config.semantics)
+        start = time.perf_counter()
+        pyramid = self._labeler.run(window, self.config.semantics)
+        self._points_per_second = len(window.voxel_key) / (time.perf_counter() - start)
+        return pyramid
 
     def finish_semantics(self, window: Window, pyramid: FeaturePyramid) -> None:
         """Write to the map what the network has made of a window of it."""
@@ -392,19 +397,24 @@ class PerceptionPipeline:
 
     def changes(self, since: int) -> MapChanges:
         """Return the groups that changed after revision `since` (0: all that are in memory)."""
-        groups = self._map.changed_groups(since)  # may raise the revision
-        return MapChanges(
-            epoch=self.epoch,
+        return self._describe(self.epoch, self._map, self._map.changed_groups(since))
+
+    def read_cloud(self) -> CloudReader:
+        """Begin to read what `cloud` returns, so that the map can go on in between."""
+        return CloudReader(self._labelled, self._paging, self._world(), self.config.semantics)
+
+    def feed(self) -> MapFeed:
+        """Begin to tell somebody all of this map and its changes; a reset ends it."""
+        return MapFeed(self._labelled, self._paging, partial(self._describe, self.epoch))
+
+    def _describe(self, epoch: int, voxels: VoxelMap, groups: Groups) -> MapChanges:
+        return as_changes(
+            voxels,
+            groups,
+            epoch=epoch,
             revision=self.revision,
             stamp_ns=self.newest_stamp_ns,
-            group_size=GROUP_VOXELS * self._map.voxel_size,
-            voxel_size=self._map.voxel_size,
             T_world_submap=self._submaps.poses,
-            submap=groups.submap.cpu().numpy().astype(np.uint16),
-            key=groups.key.cpu().numpy().astype(np.int32),
-            sequence=groups.revision.cpu().numpy().astype(np.uint64),
-            num_points=groups.num_rows.cpu().numpy().astype(np.uint32),
-            cloud=self._map.cloud(groups.rows),
         )
 
     def _world(self) -> World:
@@ -428,7 +438,6 @@ class PerceptionPipeline:
         if leads or submap is None:
             submap, _ = self._submaps.locate(frame.T_map_depth, frame.stamp_ns, fits)
         T_submap_odom = invert(self._submaps.T_odom_active)
-        self._T_odom_submap = submap, invert(T_submap_odom)
         return points.moved(T_submap_odom), submap, T_submap_odom
 
     def _clear(self, frame: RGBDFrame, submap: int) -> int:
@@ -474,6 +483,13 @@ class PerceptionPipeline:
         self._paging.make_room()
         return bool(due)
 
+    def _max_points(self) -> int:
+        """Return how many voxels the network may look at at a time."""
+        config = self.config.semantics
+        if config.max_latency == 0 or self._points_per_second == 0:
+            return config.max_points
+        return points_within(config.max_latency, self._points_per_second, config.max_points)
+
     def _level(self, submap: int) -> float | None:
         """Return the height of the floor in a submap [m]; None: the submap was just moved for it.
 
@@ -488,9 +504,8 @@ class PerceptionPipeline:
             self._labeler.forget(self._map.shift(submap, steps))
             self._submaps.lower(submap, steps * self._map.voxel_size)
             return None
-        active, T_odom_submap = self._T_odom_submap
-        if submap == active:
-            self._submaps.floor_z = height + T_odom_submap[2, 3]
+        if submap == self._submaps.active:
+            self._submaps.floor_z = height + self._submaps.T_odom_active[2, 3]
         return height
 
 

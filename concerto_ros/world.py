@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,21 @@ from concerto_ros.mapping.voxel_keys import CHUNK_SHIFT, submap_of_chunk, unpack
 from concerto_ros.structures import MapCloud
 
 _MARGIN = 2  # voxels; surfaces that are this close may be one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CloudPart:
+    """Points of a map in the world, before submaps that overlap have voted.
+
+    Attributes:
+        cloud: N points.
+        chunk_key: (N,) int64 of their chunks.
+        num_views: (N,) int16 images that measured them.
+    """
+
+    cloud: MapCloud
+    chunk_key: Tensor
+    num_views: Tensor
 
 
 class World:
@@ -63,19 +79,26 @@ class World:
             cloud, coord=self.coord(voxels, rows).cpu().numpy(), normal=normal.cpu().numpy()
         )
 
-    def whole(self, parts: Iterable[VoxelMap]) -> MapCloud:
-        """Return the thin surface of all parts of a map, where submaps overlap only once."""
-        clouds, keys, views = [], [], []
-        for voxels in parts:
-            rows = voxels.surface_rows()
-            clouds.append(self.cloud(voxels, rows))
-            keys.append(voxels.key(rows).cpu() >> CHUNK_SHIFT)
-            views.append(torch.from_numpy(voxels.observations(rows)[0]))
-        cloud = _joined(clouds)
-        chunk_key = torch.cat(keys)
+    def part(self, voxels: VoxelMap, rows: Tensor) -> CloudPart:
+        """Return rows (M,) as a part of what `joined` returns."""
+        return CloudPart(
+            cloud=self.cloud(voxels, rows),
+            chunk_key=voxels.key(rows).cpu() >> CHUNK_SHIFT,
+            num_views=torch.from_numpy(voxels.observations(rows)[0]),
+        )
+
+    def joined(self, parts: Iterable[CloudPart]) -> MapCloud:
+        """Return at least one part as one cloud, where submaps overlap only once."""
+        held = list(parts)
+        cloud = _joined([part.cloud for part in held])
+        chunk_key = torch.cat([part.chunk_key for part in held])
         if not submap_of_chunk(chunk_key).any():
             return cloud
-        return self._voted(cloud, chunk_key, torch.cat(views))
+        return self._voted(cloud, chunk_key, torch.cat([part.num_views for part in held]))
+
+    def whole(self, parts: Iterable[VoxelMap]) -> MapCloud:
+        """Return the thin surface of all parts of a map, where submaps overlap only once."""
+        return self.joined(self.part(voxels, voxels.surface_rows()) for voxels in parts)
 
     def stands(self, voxels: VoxelMap, rows: Tensor) -> Tensor:
         """Return (M,) bool, which of rows stand for what several submaps hold."""

@@ -430,17 +430,10 @@ class VoxelMap:
         return torch.unique(pack_blocks(*_group(key)))
 
     def groups(self, group_key: Tensor) -> Groups:
-        """Return groups by their keys (G,), with their surface; not those that were evicted."""
+        """Return groups by their keys (G,), with their surface; revision 0: evicted."""
         self.refresh()
-        found = self._groups(unpack_blocks(group_key), submap_of(group_key << PLACE_BITS))
-        held = found.revision > 0  # others have no block
-        return Groups(
-            key=found.key[held],
-            submap=found.submap[held],
-            revision=found.revision[held],
-            num_rows=found.num_rows[held],
-            rows=found.rows,
-        )
+        group_key = group_key.to(self.device)
+        return self._groups(unpack_blocks(group_key), submap_of(group_key << PLACE_BITS))
 
     def groups_of_chunks(self, chunk_key: Tensor) -> Groups:
         """Return all groups of chunks (C,) that there are, with their surface."""
@@ -509,6 +502,18 @@ class VoxelMap:
         chunk = self._index.chunks(chunk_key)
         self._surface.mark_clean(chunk)
         self._raise_revision(chunk)
+
+    def is_dirty(self, rows: Tensor) -> NDArray[np.bool_]:
+        """Return (M,), which rows are surface and were not when the network looked last."""
+        dirty: NDArray[np.bool_] = (~self._rows.was_surface.all()[rows]).cpu().numpy()
+        return dirty
+
+    def mark_seen_by_network(self, rows: Tensor) -> None:
+        """Take voxels (M,) of the surface for seen; others of their chunks stay dirty."""
+        self._rows.was_surface.all()[rows] = True
+        block = self._index.blocks(torch.unique(self.key(rows) >> PLACE_BITS))
+        self._surface.count(block)
+        self._raise_revision(torch.unique(self._index.chunk_of_block(block)))
 
     def mark_dirty(self, chunk_key: Tensor) -> None:
         """Have the network look at chunks (C,) that there are, as if all were new."""
