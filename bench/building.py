@@ -72,7 +72,7 @@ def main() -> None:
             f'    changes of a frame {_percentiles(seen.changes_ms[:, k])}, '
             f'{np.median(seen.num_changed[:, k]):,.0f} points; '
             f'{num_bytes[k] / maps[k].num_voxels:.0f} bytes of memory per voxel, '
-            f'{maps[k].memory_bytes / maps[k].num_voxels:.0f} by its own count'
+            f'{sum(maps[k].memory.values()) / maps[k].num_voxels:.0f} by its own count'
         )
 
 

@@ -105,7 +105,7 @@ def _samples(tour: Tour, pipeline: PerceptionPipeline) -> Iterator[Sample]:
             minutes=index / _FRAMES_PER_SECOND / 60,
             anonymous=(memory.anonymous - base) / 1e6,
             mapped=memory.mapped / 1e6,
-            map=pipeline.memory_bytes / 1e6,
+            map=sum(pipeline.memory.values()) / 1e6,
             voxels=pipeline.num_voxels / 1e6,
             rate=(index - begun) / (now - started),
         )

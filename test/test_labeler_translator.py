@@ -15,6 +15,13 @@ from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
 from concerto_ros.semantics import ClassHead, Translator
 from concerto_ros.semantics.text_encoder import sentence
+from concerto_ros.trained_weights import TrainedWeights
+
+CPU = torch.device('cpu')
+
+
+def loaded(values):
+    return Labeler(TrainedWeights.load(build(ConcertoConfig, values).semantics, CPU), CPU)
 
 
 @pytest.fixture
@@ -26,7 +33,7 @@ def load(tiny_weights, tmp_path):
         path = tmp_path / 'translator.safetensors'
         replace(Translator.load(weights['semantics.translator']), **changes).save(path)
         values = {**weights, 'semantics.translator': str(path), **(settings or {})}
-        return Labeler(build(ConcertoConfig, values).semantics, torch.device('cpu'))
+        return loaded(values)
 
     return load_with
 
@@ -70,14 +77,14 @@ def test_names_it_was_trained_with_are_the_vocabulary_unless_another_is_configur
 def test_without_the_language_of_the_box_there_are_labels_and_the_cure_is_told(monkeypatch):
     absent = sentence._PACKAGES['all-MiniLM-L6-v2']._replace(module='no_such_package')
     monkeypatch.setitem(sentence._PACKAGES, 'all-MiniLM-L6-v2', absent)
-    labeler = Labeler(ConcertoConfig().semantics, torch.device('cpu'))
+    labeler = loaded({})
     assert len(labeler.labels.names) == 21
     assert 'pip install' in labeler.notices[-1]
     with pytest.raises(SearchError, match=r'no language model is loaded: .*pip install'):
         labeler.scores('chair')
     named = {'semantics.text_encoder': 'sentence:all-MiniLM-L6-v2'}
     with pytest.raises(BackendUnavailable, match='pip install'):
-        Labeler(build(ConcertoConfig, named).semantics, torch.device('cpu'))
+        loaded(named)
 
 
 def test_a_head_of_another_backbone_is_refused_with_the_cure(tiny_weights, tmp_path):
@@ -87,10 +94,10 @@ def test_a_head_of_another_backbone_is_refused_with_the_cure(tiny_weights, tmp_p
     path = tmp_path / 'head.safetensors'
     values = {**weights, 'semantics.head': str(path)}
     replace(head, backbone=weights_digest(backbone)).save(path)
-    Labeler(build(ConcertoConfig, values).semantics, torch.device('cpu'))
+    loaded(values)
     replace(head, backbone='0123').save(path)
     with pytest.raises(CheckpointError, match=r'backbone of weights 0123, .*training\.probe'):
-        Labeler(build(ConcertoConfig, values).semantics, torch.device('cpu'))
+        loaded(values)
 
 
 def test_a_small_vocabulary_makes_no_answer_more_certain(tiny_weights, tmp_path):
@@ -106,5 +113,5 @@ def test_a_small_vocabulary_makes_no_answer_more_certain(tiny_weights, tmp_path)
         pipeline = PerceptionPipeline(config)
         pipeline.integrate(next(iter(SyntheticRoom(3).frames(1))))
         pipeline.update_semantics()
-        found.append(pipeline._labeler.scores('lamp')[1])
+        found.append(pipeline._labeler.scores('lamp'))
     torch.testing.assert_close(*found)
