@@ -8,6 +8,7 @@ from torch import Tensor
 
 from concerto_ros.mapping import CHUNK_VOXELS, VoxelMap
 from concerto_ros.model import PreparedCloud, lowest, prepare_map
+from concerto_ros.window_scheduler import first_points
 
 _CLOSE = 1e-3  # sizes that differ by less are the same
 _MANY = 1 << 16  # heights that tell where the floor is
@@ -18,7 +19,7 @@ class Window:
     """A part of a submap, as it was when it was read.
 
     Attributes:
-        chunk_key: (C,) int64 of the chunks that are seen with all that is around them.
+        chunk_key: (C,) int64 of the chunks that are seen whole; none if there is too much.
         voxel_key: (V,) int64 of the voxels of the surface in these, and in a halo around them.
         cloud: What the network sees: M cells, in which the voxels lie.
         cell_key: (M,) int64, key of a voxel in each cell.
@@ -47,18 +48,30 @@ def voxels_per_cell(voxel_size: float, cell_size: float | None) -> int | None:
     return number if fits else None
 
 
-def read_window(voxel_map: VoxelMap, chunk_key: Tensor, halo: int, floor: float) -> Window:
-    """Read chunks of one submap and what is around them.
+def read_window(
+    voxel_map: VoxelMap, chunk_key: Tensor, halo: int, floor: float, max_points: int
+) -> Window:
+    """Read chunks of one submap and what is around them, which is then clean.
 
     Args:
         voxel_map: A map with cells.
         chunk_key: (C,) int64, at least one that holds surface.
         halo: Cells of the coarsest level around the chunks.
         floor: Height of the floor in the submap [m].
+        max_points: Most voxels. If there are more, only the inner ones are seen and become clean,
+            those first that are dirty.
     """
     assert voxel_map.cells is not None
     layout = voxel_map.cells.layout
-    rows, weight = _with_halo(voxel_map, chunk_key, halo, layout.edge_bits[-1])
+    rows, ring = _with_halo(voxel_map, chunk_key, halo, layout.edge_bits[-1])
+    if len(rows) > max_points:
+        chosen = first_points(ring.numpy(force=True), voxel_map.is_dirty(rows), max_points)
+        rows, ring = rows[chosen], ring[chosen]
+        chunk_key = chunk_key[:0]
+        voxel_map.mark_seen_by_network(rows)
+    else:
+        voxel_map.mark_looked_at(chunk_key)
+    weight = 1 - ring.float() / (halo + 1)
     cloud = prepare_map(
         voxel_map.grid_coord(rows),
         voxel_map.coord(rows),
@@ -97,7 +110,7 @@ def floor_height(voxel_map: VoxelMap, submap: int) -> tuple[int, float]:
 def _with_halo(
     voxel_map: VoxelMap, chunk_key: Tensor, halo: int, edge_bits: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the rows (V,) of a window, and their weights (V,) float32."""
+    """Return the rows (V,) of a window, and how many cells (V,) int64 they are outside."""
     chunks = voxel_map.chunks()
     inside = torch.isin(chunks.key, chunk_key)
     of_edge = CHUNK_VOXELS >> edge_bits  # coarsest cells along the edge of a chunk
@@ -111,9 +124,8 @@ def _with_halo(
     )
     below, above = low - cell[:, None], cell[:, None] - (low + of_edge - 1)
     ring = torch.maximum(below, above).clamp(min=0).amax(2).amin(1)
-    weight = 1 - ring.float() / (halo + 1)
     is_near = (ring <= halo)[of_row]
-    return rows[is_near], weight[of_row[is_near]]
+    return rows[is_near], ring[of_row[is_near]]
 
 
 def _first_of_each(group: Tensor, num_groups: int) -> Tensor:

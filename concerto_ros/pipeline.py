@@ -10,10 +10,11 @@ result = pipeline.search('blue chair')
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,10 +31,12 @@ from concerto_ros.geometry.transforms import invert
 from concerto_ros.labeler import Labeler
 from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.map_feed import MapFeed, as_changes
+from concerto_ros.map_header import MapHeader
 from concerto_ros.map_query import begin_search
+from concerto_ros.map_resume import adopt, compare, describe
 from concerto_ros.mapping import CHUNK_VOXELS, CellLayout, VoxelMap
 from concerto_ros.mapping.fitting import lies_on
-from concerto_ros.mapping.free_space import FreeSpace
+from concerto_ros.mapping.free_space import clear
 from concerto_ros.mapping.submaps import Submaps
 from concerto_ros.mapping.voxel_map import Groups
 from concerto_ros.model import FeaturePyramid
@@ -42,6 +45,8 @@ from concerto_ros.paging import Paging
 from concerto_ros.search.object_search import ObjectSearch
 from concerto_ros.search.regions import Region
 from concerto_ros.search.registry import ObjectRegistry
+from concerto_ros.semantics import Translator
+from concerto_ros.storage import MapFolder, MapInfo
 from concerto_ros.structures import Labels, MapChanges, MapCloud, SearchResult
 from concerto_ros.trained_weights import TrainedWeights
 from concerto_ros.window_scheduler import ChunkTable, WindowScheduler, points_within
@@ -83,6 +88,7 @@ class PerceptionPipeline:
         epoch: Rises when the map is reset.
         newest_stamp_ns: Time of the newest image in the map [ns]; 0 while it is empty.
         notices: Sentences for people about what was loaded.
+        folder: That holds the map as it was when it was loaded; None: it is in no folder.
 
     Args:
         config: All settings.
@@ -103,14 +109,19 @@ class PerceptionPipeline:
         self._points_per_second = 0.0
         self._start(revision=0)
 
-    def _start(self, revision: int) -> None:
-        """Begin an empty map."""
+    def _start(self, revision: int, saved: MapHeader | None = None) -> None:
+        """Begin an empty map; for one that was saved, without its chunks."""
         config = self.config.map
         self.epoch += 1
         self.newest_stamp_ns = 0
         self._num_frames = 0
         self._labelled = LabelledMap(
-            config.voxel_size, self._labeler, self._device, config.max_bytes, revision
+            config.voxel_size,
+            self._labeler,
+            self._device,
+            config.max_bytes,
+            revision,
+            saved.start_ns if saved else None,
         )
         self._map = self._labelled.voxels
         self._paging = Paging(self._labelled, config.max_bytes)
@@ -120,14 +131,16 @@ class PerceptionPipeline:
             layout.voxels_per_cell,
             radius=config.submap_radius,
             height=config.submap_height,
+            saved=saved.submaps if saved else (),
         )
         self._scheduler = WindowScheduler(
             halo=self.config.semantics.halo,
             cells_per_chunk=CHUNK_VOXELS >> layout.edge_bits[-1],
         )
-        self._is_corrected = False
+        self._is_corrected = saved is not None  # later frames may have drifted from it
         self._camera = (0, np.zeros(3))  # its submap and position there
-        self._has_floor: set[int] = set()
+        self._has_floor = set(saved.leveled) if saved else set()
+        self.folder: MapFolder | None = None
         self._gravity = GravityCheck()
         self._registry = ObjectRegistry()
         self._search = self._object_search()
@@ -179,6 +192,79 @@ class PerceptionPipeline:
         self.close()
         self._start(self.revision + 1)
 
+    def load(self, path: str | Path) -> str:
+        """Go on with a map that `MapSaver` wrote, in place of the one that there is.
+
+        Frames are fused into what was saved only where they fit it, see `correct`.
+
+        Args:
+            path: Its folder, which stays as it is.
+
+        Returns:
+            A sentence for people; empty: there is nothing to tell.
+
+        Raises:
+            MapFileError: There is no map, a file is missing or damaged, or the map was made with
+                other voxels or with a network where there is none now; the map that there is
+                stays. Or the disk is full; the map is then empty.
+        """
+        folder = MapFolder.open(path)
+        header = MapHeader.read(folder.info)
+        notice = compare(folder, header, self._labeler, self.config.map.voxel_size)
+        folder.verify()
+        self.close()
+        self._start(max(self.revision, header.revision) + 1, header)
+        try:
+            adopt(folder, header, self._paging, is_known=not notice)
+            self._paging.bring_newest(self.config.semantics)
+        except BaseException:
+            self.reset()
+            raise
+        self.folder = None if notice else folder
+        self.newest_stamp_ns = folder.info.last_seen_ns
+        return notice
+
+    def describe(self, frame_id: str) -> tuple[MapInfo, dict[int, int]]:
+        """Return what is to be saved beside the chunks, and the revision of each of these.
+
+        Args:
+            frame_id: Name of the world.
+        """
+        return describe(
+            self._labelled,
+            self._paging,
+            self._submaps,
+            frozenset(self._has_floor),
+            config=self.config,
+            frame_id=frame_id,
+            newest_stamp_ns=self.newest_stamp_ns,
+        )
+
+    def record(self, chunk_key: int) -> Mapping[str, torch.Tensor]:
+        """Return all that there is of a chunk, on the CPU; it stays as it is.
+
+        Raises:
+            KeyError: There is no such chunk.
+            MapFileError: It lies on the disk, and is gone or damaged.
+        """
+        if chunk_key in self._paging.keys:
+            return self._paging.read(chunk_key)
+        return self._labelled.record(chunk_key)
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """By what chunks are read; a change in what there was makes them unfit for older ones.
+
+        The vocabulary, and per submap where its anchor lies in it.
+        """
+        anchors = (self._submaps[i].T_submap_camera.tobytes() for i in range(len(self._submaps)))
+        return (self._labeler.vocabulary, *anchors)
+
+    @property
+    def translator(self) -> Translator | None:
+        """From features to the space of texts."""
+        return self._labeler.language.translator if self._labeler.language else None
+
     def integrate(self, frame: RGBDFrame, *, leads: bool = True) -> FrameReport:
         """Fuse one frame into the map.
 
@@ -198,7 +284,14 @@ class PerceptionPipeline:
         self._paging.bring(self._map.chunks_of(points.coord, submap).tolist(), config.semantics)
         num_new = self._map.integrate(points, frame.stamp_ns, config.map.max_weight, submap)
         fused = time.perf_counter()
-        num_removed = self._clear(frame, submap)
+        num_removed = clear(
+            self._map,
+            frame,
+            config.depth,
+            submap=submap,
+            turn=self._num_frames,
+            max_misses=config.map.max_misses,
+        )
         self._paging.make_room()
         end = time.perf_counter()
         self._num_frames += 1
@@ -439,25 +532,6 @@ class PerceptionPipeline:
             submap, _ = self._submaps.locate(frame.T_map_depth, frame.stamp_ns, fits)
         T_submap_odom = invert(self._submaps.T_odom_active)
         return points.moved(T_submap_odom), submap, T_submap_odom
-
-    def _clear(self, frame: RGBDFrame, submap: int) -> int:
-        """Remove what a frame sees through, once more; return how many voxels are gone."""
-        max_misses = self.config.map.max_misses
-        if max_misses == 0:
-            return 0
-        voxels, depth = self._map, self.config.depth
-        center = torch.from_numpy(frame.T_map_depth[:3, 3]).to(self._device)
-        block = voxels.blocks_near(center, depth.max, submap)
-        free = FreeSpace.of_frame(frame, depth, voxels.voxel_size, self._device)
-        tested = free.blocks_to_test(
-            voxels.block_centers(block),
-            voxels.block_size,
-            self._num_frames,
-            voxels.is_worn(block),
-        )
-        rows = voxels.rows_of_blocks(block[tested])
-        is_through = free.is_seen_through(voxels.coord(rows))
-        return voxels.wear(block[tested], rows, is_through, max_misses)
 
     def _table(self) -> ChunkTable:
         """Return the chunks in memory as the scheduler sees them."""

@@ -172,6 +172,15 @@ class SemanticsConfig:
         live=True,
     )
     max_points: int = param(200_000, 'Most voxels in one run of the network.', ge=1, live=True)
+    max_latency: float = param(
+        0.0,
+        'How long one run of the network should take at most; fewer voxels are taken then. 0: no '
+        'limit, and the same frames give the same labels.',
+        unit='s',
+        ge=0.0,
+        le=60.0,
+        live=True,
+    )
     halo: int = param(
         4,
         'What the network sees around the part that it looks at, in cells of its coarsest level '

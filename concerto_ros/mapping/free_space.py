@@ -1,7 +1,7 @@
 """FreeSpace: which voxels of a map one depth image sees through.
 
 A voxel that is seen through now and then may be an error of the camera, so maps remove it only
-after several looks with nothing measured in it in between: `wear`. What was not measured never
+after several looks with nothing measured in it in between: `clear`. What was not measured never
 counts as free, and what stands close beside a look stays, so thin things and edges do.
 """
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from concerto_ros.config.schema import DepthConfig
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.nearest_depth import NearestDepth
+from concerto_ros.mapping.voxel_map import VoxelMap
 
 _TURNS = 4  # each block is tested in one of so many frames
 # All around a voxel the image must see beyond it, by a margin: errors of pose and calibration, and
@@ -107,17 +108,34 @@ class FreeSpace:
         return torch.addmm(self._t.to(points.device), self._R.to(points.device), points.T)
 
 
-def wear(misses: Tensor, is_seen_through: Tensor, max_looks: int) -> tuple[Tensor, Tensor]:
-    """Count looks through voxels; what is measured in a voxel sets its count back to 0.
+def clear(
+    voxel_map: VoxelMap,
+    frame: RGBDFrame,
+    config: DepthConfig,
+    *,
+    submap: int,
+    turn: int,
+    max_misses: int,
+) -> int:
+    """Count one more look of a frame through voxels, and remove those with too many.
 
     Args:
-        misses: (M,) uint8 looks so far.
-        is_seen_through: (M,) bool, by one more look.
-        max_looks: 1..255, after so many a voxel is gone.
+        voxel_map: The map, into which the frame was fused before.
+        frame: With its pose in the submap.
+        config: Range in which voxels are judged.
+        submap: Whose voxels.
+        turn: Number of the frame.
+        max_misses: After so many looks with nothing measured in between a voxel is gone; 0: never.
 
     Returns:
-        misses: (M,) uint8.
-        is_gone: (M,) bool.
+        Number of voxels removed.
     """
-    misses = misses + (is_seen_through & (misses < max_looks))
-    return misses, misses >= max_looks
+    if max_misses == 0:
+        return 0
+    camera = torch.from_numpy(frame.T_map_depth[:3, 3]).to(voxel_map.device)
+    block = voxel_map.blocks_near(camera, config.max, submap)
+    free = FreeSpace.of_frame(frame, config, voxel_map.voxel_size, voxel_map.device)
+    center, is_worn = voxel_map.block_centers(block), voxel_map.is_worn(block)
+    tested = block[free.blocks_to_test(center, voxel_map.block_size, turn, is_worn)]
+    rows = voxel_map.rows_of_blocks(tested)
+    return voxel_map.wear(tested, rows, free.is_seen_through(voxel_map.coord(rows)), max_misses)

@@ -5,7 +5,7 @@ import torch
 from concerto_ros.config.schema import DepthConfig
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.frame import RGBDFrame
-from concerto_ros.mapping.free_space import FreeSpace, wear
+from concerto_ros.mapping.free_space import FreeSpace
 
 CAMERA = PinholeCamera(width=320, height=240, fx=262.0, fy=262.0, cx=159.5, cy=119.5)
 CONFIG = DepthConfig(min=0.2, max=4.0)
@@ -173,12 +173,3 @@ def test_no_blocks_and_no_voxels():
     none_worn = torch.empty(0, dtype=torch.bool)
     assert free.blocks_to_test(nothing, EDGE, 0, none_worn).shape == (0,)
     assert free.is_seen_through(nothing).shape == (0,)
-
-
-def test_a_voxel_is_gone_after_so_many_looks():
-    misses = torch.tensor([0, 0, 2, 2, 255], dtype=torch.uint8)
-    is_seen_through = torch.tensor([True, False, True, False, True])
-    misses, is_gone = wear(misses, is_seen_through, 3)
-    assert misses.tolist() == [1, 0, 3, 2, 255]
-    assert misses.dtype == torch.uint8
-    assert is_gone.tolist() == [False, False, True, False, True]

@@ -9,7 +9,9 @@ import torch
 from concerto_ros.config.schema import DepthConfig
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.frame import RGBDFrame
-from concerto_ros.mapping.free_space import FreeSpace, wear
+from concerto_ros.geometry.rgbd import SurfacePoints
+from concerto_ros.mapping import VoxelMap
+from concerto_ros.mapping.free_space import clear
 from concerto_ros.rooms.noise import SensorNoise, noisy_depth
 from concerto_ros.rooms.render import Lights, Solid, render
 from concerto_ros.rooms.room import SyntheticRoom
@@ -17,7 +19,6 @@ from concerto_ros.rooms.room import SyntheticRoom
 CAMERA = PinholeCamera(width=320, height=240, fx=262.5, fy=262.5, cx=159.5, cy=119.5)
 CONFIG = DepthConfig(min=0.2, max=4.0)
 VOXEL = 0.02
-BLOCK = 8 * VOXEL
 LOOKS = 3
 LIGHTS = Lights(
     ambient=0.6,
@@ -105,22 +106,15 @@ def mapped(visit):
 
 
 def worn_down(coord, frames):
-    """Return (N,) bool, which voxels frames remove, tested block by block as a map does."""
+    """Return (N,) bool, which voxels of a map frames remove."""
     coord = torch.from_numpy(coord)
-    grid = (coord / BLOCK).floor()
-    blocks, block = torch.unique(grid, dim=0, return_inverse=True)
-    misses = torch.zeros(len(coord), dtype=torch.uint8)
-    is_worn = torch.zeros(len(blocks), dtype=torch.bool)
-    is_gone = torch.zeros(len(coord), dtype=torch.bool)
+    voxel_map = VoxelMap(VOXEL)
+    zeros, ones = torch.zeros(len(coord), 3), torch.ones(len(coord))
+    points = SurfacePoints(coord=coord, color=zeros, normal=zeros, weight=ones)
+    voxel_map.integrate(points, 0, 64.0)
     for turn, frame in enumerate(frames):
-        free = FreeSpace.of_frame(frame, CONFIG, VOXEL)
-        tested = free.blocks_to_test((blocks + 0.5) * BLOCK, BLOCK, turn, is_worn)
-        rows = (torch.isin(block, tested) & ~is_gone).nonzero()[:, 0]
-        through = free.is_seen_through(coord[rows])
-        misses[rows], is_gone[rows] = wear(misses[rows], through, LOOKS)
-        is_worn[tested] = False
-        is_worn[block[rows[through]]] = True
-    return is_gone.numpy()
+        clear(voxel_map, frame, CONFIG, submap=0, turn=turn, max_misses=LOOKS)
+    return ~voxel_map.holds((coord / VOXEL).floor().long(), 0).numpy()
 
 
 def test_a_room_where_nothing_moves_stays(first, second):
