@@ -8,6 +8,7 @@ from torch import Tensor
 from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.labeler import Labeler
 from concerto_ros.mapping import VoxelMap
+from concerto_ros.mapping.voxel_rows import STORED
 
 Record = Mapping[str, Tensor]
 
@@ -27,6 +28,7 @@ class LabelledMap:
         device: Where the map lives.
         max_bytes: Memory that it is expected to need at most.
         revision: To start from.
+        start_ns: Stamp from which others are counted [ns]; None: that of the first frame.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class LabelledMap:
         device: torch.device | str,
         max_bytes: int,
         revision: int = 0,
+        start_ns: int | None = None,
     ) -> None:
         self.voxels = VoxelMap(
             voxel_size,
@@ -43,6 +46,7 @@ class LabelledMap:
             revision,
             cells=labeler.layout(voxel_size),
             max_bytes=max_bytes,
+            start_ns=start_ns,
         )
         self.labeler = labeler
         labeler.attach(self.voxels)
@@ -96,8 +100,23 @@ class LabelledMap:
             names: The vocabulary by which it is labelled.
             config: Least confidence of a label, if the vocabulary is another now.
         """
+        if len(record['place']) == 0:
+            return
         slots = self.voxels.insert(chunk_key, record)
         self.labeler.put(slots, record, names, config)
+
+    def unseen(self, record: Record) -> dict[str, Tensor]:
+        """Return the record of a chunk as if no network had ever looked at it."""
+        kept = {name: record[name] for name in ('place', 'revision', *STORED)}
+        kept['was_surface'] = torch.zeros_like(kept['was_surface'])
+        kept['num_dirty'] = kept['is_surface'].sum()[None]
+        if cells := self.voxels.cells:
+            none = torch.empty(0, dtype=torch.int64)
+            levels = range(cells.layout.num_levels)
+            kept |= {f'cell_{level}': none.int() for level in levels}
+            kept |= {'label': torch.empty(0, 2).short(), 'confidence': torch.empty(0, 2).half()}
+            kept |= self.labeler.take([none.to(self.voxels.device) for _ in levels])
+        return {name: value.cpu() for name, value in kept.items()}
 
     def evict(self, chunk_key: int) -> None:
         """Forget a chunk that is kept elsewhere."""

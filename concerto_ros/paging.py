@@ -14,10 +14,11 @@ from concerto_ros.storage.page_files import PageFiles
 from concerto_ros.window_scheduler import is_due
 
 _FULL, _ROOMY = 0.95, 0.9  # shares of the budget: chunks go from one on, until the other
+_PLENTY = 0.8  # up to here a map is taken into memory when it is loaded
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class Page:
     """What is known of a chunk that is only on the disk.
 
     Attributes:
@@ -44,8 +45,9 @@ class Paging:
         self._max_bytes = max_bytes
         self._files: PageFiles | None = None
         self._lock = threading.Lock()  # of the files, which other threads may read
-        self._names: dict[int, Sequence[str]] = {}  # vocabulary by which a file is labelled
-        self._pages: dict[int, _Page] = {}
+        # Vocabulary by which a file is labelled; None: what a network knew of it is no use now.
+        self._names: dict[int, Sequence[str] | None] = {}
+        self._pages: dict[int, Page] = {}
         self._returned: dict[int, int] = {}  # revision of the file of a chunk in memory
 
     @property
@@ -72,6 +74,16 @@ class Paging:
         """Return those of `keys` that changed after a revision before they went to the disk."""
         return frozenset(key for key, page in self._pages.items() if page.revision > revision)
 
+    @property
+    def revisions(self) -> dict[int, int]:
+        """When each of `keys` changed last."""
+        return {key: page.revision for key, page in self._pages.items()}
+
+    @property
+    def names(self) -> dict[int, tuple[str, ...]]:
+        """The vocabulary by which each of `keys` is labelled."""
+        return {key: tuple(self._names[key] or ()) for key in self._pages}
+
     def holds_of(self, submap: int) -> bool:
         """Tell whether a chunk of a submap is only on the disk."""
         keys = torch.tensor(list(self._pages), dtype=torch.int64)
@@ -88,6 +100,18 @@ class Paging:
             self._labelled.insert(key, record, names, config)
             del self._pages[key]
             self._returned[key] = int(record['revision'])
+
+    def bring_newest(self, config: SemanticsConfig) -> None:
+        """Take chunks into memory while there is plenty of room, those that changed last first.
+
+        Raises:
+            MapFileError: A page is gone or damaged.
+        """
+        revisions = self.revisions
+        for key in sorted(revisions, key=revisions.__getitem__, reverse=True):
+            if self._labelled.num_bytes_used > _PLENTY * self._max_bytes:
+                return
+            self.bring([key], config)
 
     def make_room(self) -> None:
         """Write the chunks that were not seen for the longest time, while memory is short.
@@ -118,18 +142,30 @@ class Paging:
                 self._storage().put(key, record)
             self._names[key] = labelled.labeler.vocabulary
         self._returned.pop(key, None)
-        self._pages[key] = _Page(len(record['place']), revision, bool(due))
+        self._pages[key] = Page(len(record['place']), revision, bool(due))
         labelled.evict(key)
 
-    def adopt(self, key: int, file: StoredFile, num_voxels: int, names: Sequence[str]) -> None:
+    def adopt(
+        self,
+        key: int,
+        file: StoredFile,
+        page: Page,
+        names: Sequence[str] | None,
+    ) -> None:
         """Take over a chunk of a saved map; it stays on the disk until it is needed.
+
+        Args:
+            key: Of the chunk.
+            file: That holds it.
+            page: What is known of it.
+            names: The vocabulary by which it is labelled; None: what a network knew of it is
+                no use now.
 
         Raises:
             MapFileError: The file is gone, or the disk is full.
         """
         self._storage().adopt(key, file)
-        self._names[key] = names
-        self._pages[key] = _Page(num_voxels, revision=1)
+        self._names[key], self._pages[key] = names, page
 
     def read(self, key: int) -> Record:
         """Return the record of a chunk on the disk.
@@ -159,7 +195,8 @@ class Paging:
     def _read(self, key: int) -> tuple[Record, Sequence[str]]:
         """Return the record of a chunk, and the vocabulary by which it is labelled."""
         with self._lock:
-            return self._storage().get(key), self._names[key]
+            record, names = self._storage().get(key), self._names[key]
+        return (self._labelled.unseen(record), ()) if names is None else (record, names)
 
     def _storage(self) -> PageFiles:
         if self._files is None:

@@ -9,7 +9,7 @@ from concerto_ros.storage.chunk_file import StoredFile
 from concerto_ros.storage.manifest import MapInfo
 from concerto_ros.storage.map_folder import MapFolder, is_single_file
 from concerto_ros.storage.map_search import MapSearch
-from concerto_ros.storage.map_writer import Chunk, MapWriter, WeightsFile, Written
+from concerto_ros.storage.map_writer import Chunk, Content, MapWriter, WeightsFile, Written
 from concerto_ros.storage.page_files import PageFiles
 from concerto_ros.storage.saved_map import FILE_NAME, FORMAT, MapFeatures, SavedMap
 
@@ -17,6 +17,7 @@ __all__ = [
     'FILE_NAME',
     'FORMAT',
     'Chunk',
+    'Content',
     'MapFeatures',
     'MapFolder',
     'MapInfo',

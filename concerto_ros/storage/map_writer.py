@@ -31,20 +31,29 @@ from concerto_ros.storage.manifest import (
 from concerto_ros.storage.map_folder import MapFolder
 
 
+class Content(NamedTuple):
+    """What a chunk holds.
+
+    Attributes:
+        num_voxels: How many.
+        arrays: On the CPU, or a file of them, which is linked, for example `PageFiles.file`.
+    """
+
+    num_voxels: int
+    arrays: Arrays | StoredFile
+
+
 class Chunk(NamedTuple):
     """A chunk that is to be saved.
 
     Attributes:
         revision: Another one whenever the content is another. Take it before the content: what
             changes in between is then saved again the next time.
-        num_voxels: How many it holds.
-        content: Called only if the revision is not saved yet: its arrays on the CPU, or a file
-            of them, which is linked, for example `PageFiles.file`.
+        content: Called only if the revision is not saved yet.
     """
 
     revision: int
-    num_voxels: int
-    content: Callable[[], Arrays | StoredFile]
+    content: Callable[[], Content]
 
 
 class WeightsFile(NamedTuple):
@@ -100,6 +109,10 @@ class MapWriter:
         except BaseException:
             self._lock.close()
             raise
+        self.restart(continues)
+
+    def restart(self, continues: MapFolder | None) -> None:
+        """Take the map that is saved next for another one; `continues` as for the class."""
         self._is_known = (
             self._last is not None
             and continues is not None
@@ -205,14 +218,14 @@ class _NewFiles:
         if saved is not None and saved.revision == chunk.revision:
             return saved
         path = self._path(f'{CHUNKS}/{key:016x}')
-        content = chunk.content()
-        if isinstance(content, StoredFile):
-            file = link(content, path)
+        num_voxels, arrays = chunk.content()
+        if isinstance(arrays, StoredFile):
+            file = link(arrays, path)
         else:
-            file = write_arrays(path, content)
+            file = write_arrays(path, arrays)
         self.num_chunks += 1
         return ChunkEntry(
-            **self._described(file), revision=chunk.revision, num_voxels=chunk.num_voxels
+            **self._described(file), revision=chunk.revision, num_voxels=num_voxels
         )
 
     def weights(self, name: str, one: WeightsFile, saved: WeightsEntry | None) -> WeightsEntry:

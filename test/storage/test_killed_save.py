@@ -12,7 +12,7 @@ import pytest
 
 from concerto_ros.storage.manifest import MapInfo
 from concerto_ros.storage.map_folder import MapFolder
-from concerto_ros.storage.map_writer import Chunk, MapWriter, WeightsFile
+from concerto_ros.storage.map_writer import Chunk, Content, MapWriter, WeightsFile
 from concerto_ros.weights_file import write_weights
 
 KEYS = range(6)
@@ -28,7 +28,8 @@ def save(writer, state):
     """Save the map of a state; its chunks hold their revision, its weights the state."""
     chunks = {
         key: Chunk(
-            revision(key, state), 4, lambda key=key: {'a': np.full(4, revision(key, state))}
+            revision(key, state),
+            lambda key=key: Content(4, {'a': np.full(4, revision(key, state))}),
         )
         for key in KEYS
     }

@@ -12,7 +12,7 @@ from concerto_ros.errors import MapFileError
 from concerto_ros.storage.chunk_file import StoredFile, checksum, write_arrays
 from concerto_ros.storage.manifest import Manifest, MapInfo
 from concerto_ros.storage.map_folder import MapFolder, is_single_file
-from concerto_ros.storage.map_writer import Chunk, MapWriter, WeightsFile
+from concerto_ros.storage.map_writer import Chunk, Content, MapWriter, WeightsFile
 from concerto_ros.storage.page_files import PageFiles
 from concerto_ros.weights_file import read_weights, write_weights
 
@@ -40,7 +40,7 @@ INFO = MapInfo(
 def chunks(revisions):
     """Return chunks that hold their key and revision."""
     return {
-        key: Chunk(revision, 3, lambda key=key, revision=revision: content(key, revision))
+        key: Chunk(revision, lambda key=key, revision=revision: Content(3, content(key, revision)))
         for key, revision in revisions.items()
     }
 
@@ -98,7 +98,7 @@ def test_only_changed_chunks_are_written(path):
     with MapWriter(path) as writer:
         writer.save(INFO, chunks({1: 1, 2: 1, 3: 1}))
         before = {name: (path / 'chunks' / name).stat().st_ino for name in files(path)}
-        refused = Chunk(1, 3, lambda: pytest.fail('an unchanged chunk was asked for'))
+        refused = Chunk(1, lambda: pytest.fail('an unchanged chunk was asked for'))
         written = writer.save(INFO, {1: refused, **chunks({2: 2, 4: 1})})
     folder = MapFolder.open(path)
     assert stored(folder) == {1: 1, 2: 2, 4: 1}
@@ -145,7 +145,7 @@ def test_a_page_is_linked_into_the_map(path, tmp_path):
     pages = PageFiles(tmp_path)
     pages.put(1, content(1, 8))
     with MapWriter(path) as writer:
-        written = writer.save(INFO, {1: Chunk(8, 3, lambda: pages.file(1))})
+        written = writer.save(INFO, {1: Chunk(8, lambda: Content(3, pages.file(1)))})
     folder = MapFolder.open(path)
     assert written == (1, pages.num_bytes)
     assert os.path.samefile(path / folder.chunks[1].file, pages.file(1).path)
@@ -158,7 +158,7 @@ def test_a_loaded_map_pages_from_its_links_while_it_is_saved_anew(saved, tmp_pat
     for key, entry in folder.chunks.items():
         pages.adopt(key, entry.at(saved))
     with MapWriter(saved) as writer:
-        writer.save(INFO, {0: Chunk(4, 3, lambda: pages.file(0))})
+        writer.save(INFO, {0: Chunk(4, lambda: Content(3, pages.file(0)))})
     assert int(pages.get(2**62 + 3)['revision'][0, 0]) == 1
     pages.close()
     assert stored(MapFolder.open(saved)) == {0: 4}
@@ -450,9 +450,9 @@ def test_a_chunk_that_cannot_be_had_leaves_the_map_that_was_saved_before(path, t
     with MapWriter(path) as writer:
         writer.save(INFO, chunks({1: 1}))
         with pytest.raises(KeyError, match='gone'):
-            writer.save(INFO, {**chunks({1: 2}), 2: Chunk(1, 3, fail)})
+            writer.save(INFO, {**chunks({1: 2}), 2: Chunk(1, fail)})
         with pytest.raises(MapFileError, match='cannot be written'):
-            writer.save(INFO, {**chunks({1: 2}), 2: Chunk(1, 3, lambda: StoredFile(*page))})
+            writer.save(INFO, {**chunks({1: 2}), 2: Chunk(1, lambda: Content(3, StoredFile(*page)))})
         with pytest.raises(ValueError, match='no name of a chunk'):
             writer.save(INFO, chunks({1: 2, -1: 1}))
         with pytest.raises(ValueError, match='no name of a chunk or of weights'):
