@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from concerto_ros.mapping import CHUNK_VOXELS, VoxelMap
+from concerto_ros.mapping.voxel_keys import corners, unpack_voxels
 from concerto_ros.model import PreparedCloud, lowest, prepare_map
 from concerto_ros.window_scheduler import first_points
 
@@ -119,9 +120,8 @@ def _with_halo(
     apart = (chunks.grid[:, None] - chunks.grid[inside]).abs().amax(2).amin(1)
     near = (apart <= reach) & (chunks.submap == chunks.submap[inside][0])
     rows = voxel_map.surface_rows(chunks.key[near])
-    cell, of_row = torch.unique(
-        voxel_map.grid_coord(rows) >> edge_bits, dim=0, return_inverse=True
-    )
+    corner, of_row = torch.unique(corners(voxel_map.key(rows), edge_bits), return_inverse=True)
+    cell = unpack_voxels(corner) >> edge_bits
     below, above = low - cell[:, None], cell[:, None] - (low + of_edge - 1)
     ring = torch.maximum(below, above).clamp(min=0).amax(2).amin(1)
     is_near = (ring <= halo)[of_row]

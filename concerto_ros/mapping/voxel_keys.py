@@ -65,6 +65,19 @@ def unpack_chunks(key: Tensor) -> Tensor:
     return unpack_voxels(key << CHUNK_SHIFT) >> CHUNK_BITS
 
 
+def corners(voxel_key: Tensor, edge_bits: int) -> Tensor:
+    """Return (N,) int64 keys of the lowest voxels of the cubes that hold voxels (N,).
+
+    Args:
+        voxel_key: Of the voxels.
+        edge_bits: Logarithm to base 2 of the edge of a cube [voxels], at most that of a chunk.
+    """
+    low = (1 << min(edge_bits, BLOCK_BITS)) - 1
+    high = (1 << max(edge_bits - BLOCK_BITS, 0)) - 1
+    mask = sum((high << PLACE_BITS | low) << shift for shift in (0, BLOCK_BITS, 2 * BLOCK_BITS))
+    return voxel_key & ~mask
+
+
 def submap_of(voxel_key: Tensor) -> Tensor:
     """Return (N,) int64 submaps of voxel keys (N,)."""
     return voxel_key >> (CHUNK_SHIFT + _SUBMAP_SHIFT)

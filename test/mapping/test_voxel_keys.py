@@ -5,6 +5,7 @@ from concerto_ros.mapping.voxel_keys import (
     MAX_GRID,
     MAX_SUBMAPS,
     PLACE_BITS,
+    corners,
     pack_blocks,
     pack_chunks,
     pack_voxels,
@@ -49,6 +50,14 @@ def test_keys_of_a_chunk_follow_each_other():
     key = pack_voxels(grid).sort().values
     chunk = key >> CHUNK_SHIFT
     assert len(chunk.unique_consecutive()) == len(chunk.unique())
+
+
+def test_corners_are_those_of_plain_division():
+    grid = torch.randint(-300, 300, (500, 3))
+    key = pack_voxels(grid, 7)
+    for edge_bits in range(7):
+        expected = pack_voxels(grid >> edge_bits << edge_bits, 7)
+        assert torch.equal(corners(key, edge_bits), expected)
 
 
 def test_nothing_has_no_keys():
