@@ -16,20 +16,22 @@ LAYERS = [
     ('concerto_ros.geometry',),
     ('concerto_ros.mapping', 'concerto_ros.model', 'concerto_ros.semantics'),
     ('concerto_ros.search',),
+    ('concerto_ros.window_scheduler',),
     ('concerto_ros.trained_weights', 'concerto_ros.network_input', 'concerto_ros.feature_store',
-     'concerto_ros.window_scheduler', 'concerto_ros.world', 'concerto_ros.storage'),
+     'concerto_ros.world', 'concerto_ros.storage'),
     ('concerto_ros.labeler', 'concerto_ros.map_header'),
     ('concerto_ros.labelled_map',),
     ('concerto_ros.paging',),
-    ('concerto_ros.map_query', 'concerto_ros.cloud_reader', 'concerto_ros.map_feed'),
+    ('concerto_ros.map_query', 'concerto_ros.cloud_reader', 'concerto_ros.map_feed',
+     'concerto_ros.map_resume'),
     ('concerto_ros.pipeline',),
     ('concerto_ros.map_saver',),
     ('concerto_ros.io', 'concerto_ros.visualization', 'concerto_ros.rooms'),
     ('concerto_ros.ros', 'concerto_ros.cli', 'training'),
 ]  # fmt: skip
 FOUNDATION = LAYERS[0]  # these see each other
-ABOVE_GEOMETRY = tuple(entry for layer in LAYERS[2:11] for entry in layer)
-ABOVE_FEATURES = tuple(entry for layer in LAYERS[5:11] for entry in layer)
+ABOVE_GEOMETRY = tuple(entry for layer in LAYERS[2:12] for entry in layer)
+ABOVE_FEATURES = tuple(entry for layer in LAYERS[6:12] for entry in layer)
 # Adapters and generators speak in frames and arrays, not in maps or models.
 BARRED = {
     'concerto_ros.io': ABOVE_GEOMETRY,

@@ -4,12 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
 from concerto_ros.errors import SearchError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import from_quaternion
+from concerto_ros.map_query import search_points
+from concerto_ros.model import load_checkpoint, save_checkpoint
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
 from concerto_ros.search.object_search import ObjectSearch
@@ -17,6 +20,7 @@ from concerto_ros.search.registry import ObjectRegistry
 
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 TURNED = from_quaternion((10, -3, 1), (0.1, 0, 1, 1))  # also tilts, so corners matter
+ABOUT_Z = from_quaternion((4, -2, 1), (0, 0, 1, 1))  # by 90 degrees, so boxes stay boxes
 QUERY = 'blue chair'
 
 
@@ -27,41 +31,54 @@ def mapped(tiny_weights):
 
 
 @pytest.fixture(scope='module')
-def pipeline(mapped):
-    return mapped()
+def pipelines(mapped):
+    """The same map where it was fused, and moved."""
+    here, turned, about_z = mapped(), mapped(), mapped()
+    turned.correct(TURNED)
+    about_z.correct(ABOUT_Z)
+    return {'here': here, 'turned': turned, 'about z': about_z}
 
 
 def partly_seen(weights):
     values = {'map.device': 'cpu', 'depth.stride': 2, 'search.min_size': 0.04}
-    values['semantics.max_points'] = 1500
+    values['semantics.max_points'] = 1000
     pipeline = PerceptionPipeline(build(ConcertoConfig, {**values, **weights}))
     frames = list(SyntheticRoom(3).frames(6, camera=CAMERA))
     for frame in frames[:4]:
         pipeline.integrate(frame)
-    pipeline.update_semantics()
+    window = pipeline.begin_semantics()
+    pipeline.finish_semantics(window, pipeline.run_semantics(window))
     for frame in frames[4:]:
         pipeline.integrate(frame)
     return pipeline
 
 
-@pytest.fixture
-def fresh(pipeline):
+def without_ids(pipeline):
     """Return the map with no ids given yet."""
     pipeline._registry = ObjectRegistry()
     pipeline.update_config(pipeline.config)
     return pipeline
 
 
+@pytest.fixture
+def fresh(pipelines):
+    return without_ids(pipelines['here'])
+
+
+@pytest.fixture(params=['here', 'turned'])
+def placed(pipelines, request):
+    """Return the map in one place of the world, then in another one."""
+    return without_ids(pipelines[request.param])
+
+
 def scores_of_surface(pipeline, query=QUERY):
     """NaN where the network has not looked."""
-    scores = np.full(pipeline.num_voxels, np.nan, np.float32)
-    rows, found = pipeline._labeler.scores(query)
-    scores[rows.numpy()] = found.numpy()
-    return scores[pipeline._map.surface_rows().numpy()]
+    cell = pipeline._map.cell(pipeline._map.surface_rows())
+    return torch.where(cell < 0, torch.nan, pipeline._labeler.scores(query)[cell]).numpy()
 
 
-def over_the_whole_map(pipeline, T=None, **limits):
-    points = pipeline._search_points(pipeline._map.surface_rows(), T)
+def over_the_whole_map(pipeline, **limits):
+    points = search_points(pipeline._labelled, pipeline._world(), pipeline._map.surface_rows())
     search = ObjectSearch(pipeline.config.search, ObjectRegistry())
     return search.search(points, scores_of_surface(pipeline), QUERY, **limits)
 
@@ -81,8 +98,8 @@ def assert_same(found, expected):
                 )
 
 
-def region_of(pipeline, where, T=None):
-    coord = pipeline.cloud(T).coord[np.isfinite(scores_of_surface(pipeline))]
+def region_of(pipeline, where):
+    coord = pipeline.cloud().coord[np.isfinite(scores_of_surface(pipeline))]
     low, high = coord.min(0), coord.max(0)
     size = high - low
     return {
@@ -102,14 +119,12 @@ def test_the_map_is_seen_in_part(fresh):
     assert len(result.objects) > 1
 
 
-@pytest.mark.parametrize('T', [None, TURNED])
 @pytest.mark.parametrize('limits', [{}, {'min_score': 0.01}, {'min_score': 0.9, 'max_results': 1}])
-def test_all_objects_are_those_of_a_search_over_the_whole_map(fresh, T, limits):
-    expected = over_the_whole_map(fresh, T, **limits)
-    assert_same(fresh.search(QUERY, T_map_fusion=T, **limits), expected)
+def test_all_objects_are_those_of_a_search_over_the_whole_map(placed, limits):
+    expected = over_the_whole_map(placed, **limits)
+    assert_same(placed.search(QUERY, **limits), expected)
 
 
-@pytest.mark.parametrize('T', [None, TURNED])
 @pytest.mark.parametrize(
     ('where', 'verdict'),
     [
@@ -120,10 +135,10 @@ def test_all_objects_are_those_of_a_search_over_the_whole_map(fresh, T, limits):
         ('above the ceiling', 'unobserved'),
     ],
 )
-def test_a_region_is_one_of_the_frame_of_the_answer(fresh, T, where, verdict):
-    region = region_of(fresh, where, T)
-    result = fresh.search(QUERY, T_map_fusion=T, region=region, min_score=0.01)
-    assert_same(result, over_the_whole_map(fresh, T, region=region, min_score=0.01))
+def test_a_region_is_one_of_the_world(placed, where, verdict):
+    region = region_of(placed, where)
+    result = placed.search(QUERY, region=region, min_score=0.01)
+    assert_same(result, over_the_whole_map(placed, region=region, min_score=0.01))
     assert result.verdict == verdict
     assert (result.observed_share > 0) == (verdict == 'found')
     for hit in result.objects:
@@ -131,21 +146,15 @@ def test_a_region_is_one_of_the_frame_of_the_answer(fresh, T, where, verdict):
         assert (hit.center <= region[1]).all()
 
 
-def test_a_region_that_turns_with_the_frame_holds_the_same(fresh):
-    about_z = from_quaternion((4, -2, 1), (0, 0, 1, 1))  # by 90 degrees, so boxes stay boxes
-    low, high = region_of(fresh, 'a part')
-    corners = np.stack([low, high]) @ about_z[:3, :3].T + about_z[:3, 3]
-    here = fresh.search(QUERY, region=(low, high), min_score=0.01)
-    there = fresh.search(
-        QUERY,
-        T_map_fusion=about_z,
-        region=(corners.min(0), corners.max(0)),
-        min_score=0.01,
-    )
-    assert here.objects
-    assert [(o.id, o.num_points) for o in here.objects] == [
-        (o.id, o.num_points) for o in there.objects
-    ]
+def test_a_region_that_turns_with_the_map_holds_the_same(pipelines):
+    here, there = without_ids(pipelines['here']), without_ids(pipelines['about z'])
+    low, high = region_of(here, 'a part')
+    corners = np.stack([low, high]) @ ABOUT_Z[:3, :3].T + ABOUT_Z[:3, 3]
+    found = here.search(QUERY, region=(low, high), min_score=0.01).objects
+    region = (corners.min(0), corners.max(0))
+    turned = there.search(QUERY, region=region, min_score=0.01).objects
+    assert found
+    assert [(o.id, o.num_points) for o in found] == [(o.id, o.num_points) for o in turned]
 
 
 @pytest.mark.parametrize(
@@ -158,12 +167,11 @@ def test_a_region_that_turns_with_the_frame_holds_the_same(fresh):
         (((-np.inf, 0, 0), (1, 1, 1)), 'three finite numbers'),
     ],
 )
-@pytest.mark.parametrize('T', [None, TURNED])
-def test_a_region_that_is_no_box_is_refused_by_every_map(fresh, region, message, T):
-    empty = PerceptionPipeline(fresh.config)
-    for pipeline in (fresh, empty):
+def test_a_region_that_is_no_box_is_refused_by_every_map(pipelines, region, message):
+    empty = PerceptionPipeline(pipelines['here'].config)
+    for pipeline in (*pipelines.values(), empty):
         with pytest.raises(SearchError, match=message):
-            pipeline.search(QUERY, region=region, T_map_fusion=T)
+            pipeline.search(QUERY, region=region)
 
 
 @pytest.mark.parametrize('limits', [{'min_score': -0.1}, {'min_score': 2}, {'max_results': -1}])
@@ -202,20 +210,36 @@ def test_only_what_scores_high_is_looked_at(fresh, monkeypatch):
     assert 0 < max(looked_at) == num_high < 0.5 * len(scores)
 
 
-def test_voxels_since_the_newest_run_of_the_network_have_no_score(mapped):
+def test_voxels_in_cells_that_the_network_has_not_seen_have_no_score(mapped):
     pipeline = mapped()
-    rows, _ = pipeline._labeler.scores(QUERY)
-    num_voxels, scored = pipeline.num_voxels, set(rows.tolist())
-    assert 0 < len(scored) < num_voxels
+    num_known = np.isfinite(scores_of_surface(pipeline)).sum()
     far = from_quaternion((50, 0, 0), (0, 0, 0, 1))
     frame = next(iter(SyntheticRoom(3).frames(1, camera=CAMERA)))
     before = pipeline.search(QUERY)
     pipeline.integrate(dataclasses.replace(frame, T_map_depth=far @ frame.T_map_depth))
-    assert pipeline.num_voxels > num_voxels
-    rows, _ = pipeline._labeler.scores(QUERY)
-    assert set(rows.tolist()) == scored
+    scores = scores_of_surface(pipeline)
+    assert np.isfinite(scores).sum() == num_known < len(scores)
     assert pipeline.search(QUERY).observed_share < before.observed_share
     pipeline.update_semantics()
-    rows, scores = pipeline._labeler.scores(QUERY)
-    assert len(rows) == len(scores)
-    assert rows.max() >= num_voxels
+    assert np.isfinite(scores_of_surface(pipeline)).all()
+
+
+def test_a_new_voxel_in_a_known_cell_is_labelled_and_scored_at_once(tiny_weights, tmp_path):
+    weights = tiny_weights()
+    backbone, _ = load_checkpoint(weights['semantics.checkpoint'])
+    coarse = {'semantics.checkpoint': str(tmp_path / 'b.pth'), 'semantics.head': ''}
+    save_checkpoint(backbone, tmp_path / 'b.pth', {'settings': {'data.voxel_size': 0.08}})
+    values = {'map.device': 'cpu', 'depth.stride': 4, **weights, **coarse}
+    pipeline = PerceptionPipeline(build(ConcertoConfig, values))
+    frame = next(iter(SyntheticRoom(3).frames(1, camera=CAMERA)))
+    pipeline.integrate(frame)
+    pipeline.update_semantics()
+    num_voxels = pipeline.num_voxels
+    pipeline.integrate(frame)  # another pixel of each 4 x 4, so other voxels of the same cells
+    new = pipeline._map.is_surface() & (torch.arange(pipeline.num_voxels) >= num_voxels)
+    known = pipeline._map.cell(new.nonzero()[:, 0]) >= 0
+    assert known.sum() > 50
+    np.testing.assert_array_equal(
+        np.isfinite(scores_of_surface(pipeline)), pipeline.cloud().language_label > 0
+    )
+    assert (pipeline.cloud().language_label > 0).sum() >= known.sum()
