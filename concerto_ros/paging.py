@@ -13,7 +13,8 @@ from concerto_ros.storage.chunk_file import StoredFile
 from concerto_ros.storage.page_files import PageFiles
 from concerto_ros.window_scheduler import is_due
 
-_FULL, _ROOMY = 0.95, 0.9  # shares of the budget: chunks go from one on, until the other
+_FULL = 0.97  # of the budget: from here on, memory is used again
+_SCARCE, _AMPLE = 0.05, 0.1  # free shares of tables: chunks go below one, up to the other
 _PLENTY = 0.8  # up to here a map is taken into memory when it is loaded
 
 
@@ -42,7 +43,7 @@ class Paging:
 
     def __init__(self, labelled: LabelledMap, max_bytes: int) -> None:
         self._labelled = labelled
-        self._max_bytes = max_bytes
+        self._max_bytes, self._full = max_bytes, _FULL * max_bytes
         self._files: PageFiles | None = None
         self._lock = threading.Lock()  # of the files, which other threads may read
         # Vocabulary by which a file is labelled; None: what a network knew of it is no use now.
@@ -95,11 +96,13 @@ class Paging:
         Raises:
             MapFileError: A page is gone or damaged.
         """
-        for key in self._pages.keys() & set(keys):
+        for key in sorted(self._pages.keys() & set(keys)):
+            self.make_room()
             record, names = self._read(key)
             self._labelled.insert(key, record, names, config)
             del self._pages[key]
-            self._returned[key] = int(record['revision'])
+            if self._names[key] is not None:
+                self._returned[key] = int(record['revision'])
 
     def bring_newest(self, config: SemanticsConfig) -> None:
         """Take chunks into memory while there is plenty of room, those that changed last first.
@@ -116,14 +119,18 @@ class Paging:
     def make_room(self) -> None:
         """Write the chunks that were not seen for the longest time, while memory is short.
 
+        Memory that was once used stays with the process and is used again. So, once the budget
+        is used, chunks go until a share of every table is free for what comes.
+
         Raises:
             MapFileError: The disk is full; the chunks stay in memory.
         """
-        if self._labelled.num_bytes_used < _FULL * self._max_bytes:
+        voxels = self._labelled.voxels
+        if voxels.free_share >= _SCARCE or sum(self._labelled.num_bytes.values()) < self._full:
             return
-        chunks = self._labelled.voxels.chunks()
+        chunks = voxels.chunks()
         for key in chunks.key[chunks.last_seen.argsort(stable=True)].tolist()[:-1]:
-            if self._labelled.num_bytes_used < _ROOMY * self._max_bytes:
+            if voxels.free_share >= _AMPLE:
                 return
             self.put(key)
 

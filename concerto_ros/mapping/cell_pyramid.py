@@ -109,6 +109,11 @@ class CellPyramid:
         of_levels = sum(level.num_bytes_used for level in self._levels)
         return of_levels + self.num_used(0) * of_cell
 
+    @property
+    def free_share(self) -> float:
+        """Share of the numbers of level 0 that are free."""
+        return self._levels[0].slots.free_share
+
     def length(self, level: int) -> int:
         """Return how many numbers a level has, free ones among them."""
         return self._levels[level].slots.length

@@ -24,6 +24,11 @@ class Slots:
         """Numbers that are not free."""
         return self.length - len(self._free)
 
+    @property
+    def free_share(self) -> float:
+        """Share of the numbers that are free."""
+        return len(self._free) / max(1, self.length)
+
     def take(self, count: int) -> Tensor:
         """Return (count,) int64 numbers that nobody has."""
         num_old = min(count, len(self._free))

@@ -155,6 +155,12 @@ class VoxelMap:
         }
 
     @property
+    def free_share(self) -> float:
+        """Share that is free of the table that is fullest: of voxels, blocks, or cells."""
+        shares = [self._rows.slots.free_share, 1 - self._index.share_used]
+        return min(shares + [self.cells.free_share] if self.cells else shares)
+
+    @property
     def num_bytes_used(self) -> int:
         """Memory of what there is, without what freed voxels have left."""
         cells = self.cells.num_bytes_used if self.cells else 0
@@ -495,6 +501,8 @@ class VoxelMap:
         rows = torch.cat([self._index.rows(voxel_key), self.rows_of_chunks(chunk_key)])
         rows = rows[rows >= 0]
         self._rows.cell.all()[rows] = self.cells.slots(0, self.key(rows)).int()
+        touched = self._index.chunks(torch.unique(voxel_key >> CHUNK_SHIFT))
+        self._raise_revision(touched[touched >= 0])  # for who keeps a copy: features are others
         return slots, freed
 
     def mark_looked_at(self, chunk_key: Tensor) -> None:
@@ -556,8 +564,10 @@ class VoxelMap:
         self._rows.begin(row, key)
         self._rows.restore(row, record)
         chunk = self._index.chunks(torch.tensor([chunk_key], device=self.device))
-        revision = int(record['revision'])
+        revision, is_thin = int(record['revision']), self._thinned_revision == self.revision
         self.revision = max(self.revision, revision)
+        if is_thin:  # as the record is
+            self._thinned_revision = self.revision
         self._revisions.mark(block, revision)
         self._surface.count(block)
         num_lost = record['num_dirty'] - self._surface.of_chunks(chunk)[1]
