@@ -282,6 +282,7 @@ class PerceptionPipeline:
         middle = time.perf_counter()
         config = self.config
         self._paging.bring(self._map.chunks_of(points.coord, submap).tolist(), config.semantics)
+        brought = time.perf_counter()
         num_new = self._map.integrate(points, frame.stamp_ns, config.map.max_weight, submap)
         fused = time.perf_counter()
         num_removed = clear(
@@ -292,6 +293,7 @@ class PerceptionPipeline:
             turn=self._num_frames,
             max_misses=config.map.max_misses,
         )
+        cleared = time.perf_counter()
         self._paging.make_room()
         end = time.perf_counter()
         self._num_frames += 1
@@ -301,7 +303,12 @@ class PerceptionPipeline:
             num_points=len(points),
             num_new_voxels=num_new,
             num_removed_voxels=num_removed,
-            seconds={'points': middle - start, 'fusion': fused - middle, 'clearing': end - fused},
+            seconds={
+                'points': middle - start,
+                'fusion': fused - brought,
+                'clearing': cleared - fused,
+                'paging': end - cleared + brought - middle,
+            },
             warning=self._gravity.add(points.normal, frame.T_map_depth),
         )
 
