@@ -17,7 +17,7 @@ LAYERS = [
     ('concerto_ros.mapping', 'concerto_ros.model', 'concerto_ros.semantics'),
     ('concerto_ros.search',),
     ('concerto_ros.network_input', 'concerto_ros.seen_features', 'concerto_ros.storage',
-     'concerto_ros.feature_store', 'concerto_ros.window_scheduler'),
+     'concerto_ros.feature_store', 'concerto_ros.window_scheduler', 'concerto_ros.window_rooms'),
     ('concerto_ros.labeler',),
     ('concerto_ros.pipeline',),
     ('concerto_ros.io', 'concerto_ros.visualization', 'concerto_ros.rooms'),
