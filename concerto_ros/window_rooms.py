@@ -1,7 +1,7 @@
 """The rooms within a window.
 
 The network was trained on single rooms whose middle is the origin. Of a window that shows parts of
-several rooms it misreads 12 to 16 points in a hundred more than of the rooms one by one, whatever
+several rooms it misreads 12 to 17 points in a hundred more than of the rooms one by one, whatever
 the halo. So a window is cut along its walls, and the network looks at one room after the other.
 """
 
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Measured on buildings of synthetic rooms: 1.2 points in a hundred from the true rooms.
+# On three buildings of synthetic rooms, 1 to 4 points in a hundred are lost against true rooms.
 _COLUMN = 0.08  # edge of a column [m]
 _HEIGHTS = (1.0, 2.0)  # above the floor: over tables, below ceilings [m]
-_WALL = 0.6  # of that height is occupied in the columns of a wall
+_WALL = 0.7  # of that height is occupied in the columns of a wall
 _PASSAGE = 0.4  # from a wall on, space belongs to a room; doors are narrower than twice that [m]
-_MIN_AREA = 1.5  # of that space: less is no room, but a part of one [m^2]
+_MIN_AREA = 0.75  # of that space: less is no room, but a part of one [m^2]
 _REACH = 0.3  # beyond `_PASSAGE`: to the far side of a wall, as thick as noise makes it [m]
 
 
