@@ -14,7 +14,7 @@ from torch import Tensor
 
 from concerto_ros.errors import ConcertoError
 from concerto_ros.mapping.growing import GrowingTensor
-from concerto_ros.model import StoredFeatures
+from concerto_ros.model import FeaturePyramid, StoredFeatures
 from concerto_ros.model.stored_features import StoredLevel
 
 _LARGEST = 1000.0  # of the stored numbers; float16 ends at 65504
@@ -50,6 +50,24 @@ class LevelUpdate(NamedTuple):
     slot: Tensor
     feat: Tensor
     weight: Tensor
+
+
+def places_by_level(pyramid: FeaturePyramid, place: Tensor) -> list[Tensor]:
+    """Return where the cells of all levels lie in the map.
+
+    Args:
+        pyramid: Of a window.
+        place: (N, 3) int64, where the cells of the finest level lie, by row of the pyramid.
+
+    Returns:
+        Of each level (N_s, 3) int64, in cells of the level.
+    """
+    places = [place]
+    for level in pyramid.levels[1:]:
+        coarse = place.new_empty(len(level.feat), 3)
+        coarse[level.inverse] = places[-1] >> 1
+        places.append(coarse)
+    return places
 
 
 class FeatureStore:

@@ -73,15 +73,24 @@ class Window:
             cell: (M, 3) int64 in the submap.
 
         Returns:
-            (M,) int64: 0 in the interior; what lies beyond `halo` is not in the window.
+            (M,) int64: 0 in the interior, `halo` + 1 for all that is not in the window.
         """
-        low = self.places * self.cells_per_chunk
-        high = low + self.cells_per_chunk - 1
-        ring = np.full(len(cell), np.iinfo(np.int64).max)
-        for lowest, highest in zip(low, high, strict=True):
-            steps = np.maximum(lowest - cell, cell - highest).max(1, initial=0)
-            np.minimum(ring, steps, out=ring)
+        low = self.places.min(0) * self.cells_per_chunk - self.halo
+        high = (self.places.max(0) + 1) * self.cells_per_chunk + self.halo
+        is_near = ((cell >= low) & (cell < high)).all(1)
+        table = self._ring_table(low, high)
+        ring = np.full(len(cell), self.halo + 1)
+        ring[is_near] = table[tuple((cell[is_near] - low).T)]
         return ring
+
+    def _ring_table(self, low: Ints, high: Ints) -> Ints:
+        """Return the rings of all cells from `low` to below `high`; far fewer than points."""
+        cells = np.stack(np.meshgrid(*map(np.arange, low, high), indexing='ij'), axis=-1)
+        ring = np.full(cells.shape[:3], self.halo + 1)
+        for lowest in self.places * self.cells_per_chunk:
+            highest = lowest + self.cells_per_chunk - 1
+            np.minimum(ring, np.maximum(lowest - cells, cells - highest).max(3), out=ring)
+        return ring.clip(min=0)
 
 
 class WindowScheduler:

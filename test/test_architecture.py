@@ -16,7 +16,7 @@ LAYERS = [
     ('concerto_ros.geometry',),
     ('concerto_ros.mapping', 'concerto_ros.model', 'concerto_ros.semantics'),
     ('concerto_ros.search',),
-    ('concerto_ros.window_scheduler',),
+    ('concerto_ros.window_scheduler', 'concerto_ros.window_rooms'),
     ('concerto_ros.trained_weights', 'concerto_ros.network_input', 'concerto_ros.feature_store',
      'concerto_ros.world', 'concerto_ros.storage'),
     ('concerto_ros.labeler', 'concerto_ros.map_header'),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from concerto_ros.errors import ConcertoError
-from concerto_ros.feature_store import FeatureStore, LevelUpdate
+from concerto_ros.feature_store import FeatureStore, LevelUpdate, places_by_level
 from concerto_ros.model import PointBatch, StoredFeatures, load_checkpoint
 from concerto_ros.semantics import ClassHead, OpenVocabulary, QueryScores, Rivals, Translator
 
@@ -88,7 +88,9 @@ def test_the_feature_is_the_concatenated_one_to_1e_3(new_store, largest):
     assert (cosine - 1).abs().max() < 1e-3
 
 
-def test_a_network_s_features_come_back_as_the_pyramid_has_them(tiny_weights, translator):
+@pytest.fixture
+def window(tiny_weights):
+    """What a network makes of some 300 cells, and where they lie."""
     model, _ = load_checkpoint(tiny_weights()['semantics.checkpoint'])
     grid = torch.unique(torch.randint(0, 40, (300, 3)), dim=0)
     batch = PointBatch(
@@ -98,7 +100,20 @@ def test_a_network_s_features_come_back_as_the_pyramid_has_them(tiny_weights, tr
         offset=torch.tensor([len(grid)]),
     )
     with torch.inference_mode():
-        pyramid = model(batch)
+        return model(batch), grid
+
+
+def test_cells_of_all_levels_are_found_in_the_map(window):
+    pyramid, grid = window
+    origin = torch.tensor([-160, 320, 16])  # of the window in the map
+    places = places_by_level(pyramid, grid + origin)
+    assert len(places) == 5
+    for number, (level, place) in enumerate(zip(pyramid.levels, places, strict=True)):
+        assert torch.equal(place, level.grid_coord + (origin >> number))
+
+
+def test_a_network_s_features_come_back_as_the_pyramid_has_them(window):
+    pyramid, _ = window
     counts = [len(level.feat) for level in pyramid.levels]
     orders = [torch.randperm(count) for count in counts]  # slots are in any order
     parent = [

@@ -145,11 +145,18 @@ def test_rings_count_cells_from_the_interior():
     window = scheduler(halo=4).next(chunks, 10_000)
     cells = np.array([[0, 0, 0], [3, 1, 1], [4, 0, 0], [-2, 0, 0], [0, 5, 0], [5, 4, -4]])
     assert window.rings(cells).tolist() == [0, 0, 1, 2, 4, 4]
+    assert window.rings(np.array([[8, 0, 0], [0, -900, 0]])).tolist() == [5, 5]  # not in it
     assert window.rings(cells[:0]).tolist() == []
 
 
+def test_a_window_of_any_shape_has_its_rings():
+    corner = [(0, 0, 0), (1, 0, 0), (0, 1, 0)]
+    window = scheduler(halo=2).next(table(corner, num_dirty=500), 10_000)
+    assert window.rings(np.array([[2, 2, 0], [3, 3, 0], [3, 3, 2]])).tolist() == [1, 2, 2]
+
+
 def test_chunks_at_negative_places_have_their_rings():
-    window = scheduler().next(table([(-1, -1, 0)], num_dirty=500), 10_000)
+    window = scheduler(halo=2).next(table([(-1, -1, 0)], num_dirty=500), 10_000)
     assert window.rings(np.array([[-1, -2, 0], [0, -1, 1], [-4, -1, 2]])).tolist() == [0, 1, 2]
 
 
