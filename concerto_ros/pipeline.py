@@ -38,6 +38,7 @@ from concerto_ros.mapping import CHUNK_VOXELS, CellLayout, VoxelMap
 from concerto_ros.mapping.fitting import lies_on
 from concerto_ros.mapping.free_space import clear
 from concerto_ros.mapping.submaps import Submaps
+from concerto_ros.mapping.voxel_keys import CHUNK_SHIFT
 from concerto_ros.mapping.voxel_map import Groups
 from concerto_ros.model import FeaturePyramid
 from concerto_ros.network_input import Window, floor_height, read_window, voxels_per_cell
@@ -171,6 +172,11 @@ class PerceptionPipeline:
     def num_voxels(self) -> int:
         """Voxels in which something was measured; `cloud` has only those on the thin surface."""
         return len(self._map) + self._paging.num_voxels
+
+    @property
+    def num_submaps(self) -> int:
+        """Parts of the map that are rigid in themselves."""
+        return len(self._submaps)
 
     @property
     def memory(self) -> dict[str, int]:
@@ -378,20 +384,27 @@ class PerceptionPipeline:
         chunk_key = chunks.key[torch.from_numpy(chosen.interior).to(chunks.key.device)]
         return read_window(self._map, chunk_key, chosen.halo, floor, max_points)
 
-    def run_semantics(self, window: Window) -> FeaturePyramid:
+    def run_semantics(self, window: Window) -> list[FeaturePyramid]:
         """Let the network look at a window; any thread may do this while the map goes on.
 
         Raises:
             ConcertoError: Features overflow in half precision.
         """
         start = time.perf_counter()
-        pyramid = self._labeler.run(window, self.config.semantics)
+        pyramids = self._labeler.run(window, self.config.semantics)
         self._points_per_second = len(window.voxel_key) / (time.perf_counter() - start)
-        return pyramid
+        return pyramids
 
-    def finish_semantics(self, window: Window, pyramid: FeaturePyramid) -> None:
-        """Write to the map what the network has made of a window of it."""
-        self._labeler.write(window, pyramid, self.config.semantics)
+    def finish_semantics(self, window: Window, pyramids: Sequence[FeaturePyramid]) -> None:
+        """Write to the map what the network has made of a window of it.
+
+        Raises:
+            MapFileError: A chunk that went to the disk meanwhile is gone or damaged.
+        """
+        chunk_key = torch.unique(window.voxel_key >> CHUNK_SHIFT)
+        self._paging.bring(chunk_key.tolist(), self.config.semantics)
+        self._labeler.write(window, pyramids, self.config.semantics)
+        self._paging.make_room()
 
     def give_up_semantics(self, window: Window) -> None:
         """Have the network look at a window again some time, because nothing came of it."""
