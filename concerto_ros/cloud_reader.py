@@ -1,7 +1,9 @@
 """CloudReader: the surface of a map, taken in short steps while the map goes on."""
 
 import time
+from collections.abc import Callable
 from itertools import chain
+from typing import Any
 
 import torch
 
@@ -10,6 +12,8 @@ from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.paging import Paging
 from concerto_ros.structures import MapCloud
 from concerto_ros.world import World
+
+Run = Callable[[Callable[[], Any]], Any]
 
 _STEP = 0.004  # [s]
 _AT_ONCE = 4  # chunks
@@ -34,12 +38,24 @@ class CloudReader:
         self._paged = set(paging.keys)
         self._parts = [world.part(self._voxels, torch.empty(0, dtype=torch.int64))]
 
-    def step(self) -> bool:
-        """Take something of what is in memory, which is for the thread that owns the map.
+    def read(self, run: Run) -> MapCloud:
+        """Return the thin surface in the world.
 
-        Returns:
-            Whether there is more to take.
+        Args:
+            run: Has the thread that owns the map execute a function, and returns what that
+                returns. The rest is done in the thread of the caller.
+
+        Raises:
+            MapFileError: A chunk on the disk is gone or damaged.
         """
+        while run(self._step):
+            pass
+        pages = self._paging.parts(self._paged, self._config)
+        read = (self._world.part(page.voxels, page.voxels.surface_rows()) for page in pages)
+        return self._world.joined(chain(self._parts, read))
+
+    def _step(self) -> bool:
+        """Take something of what is in memory; return whether there is more."""
         end = time.perf_counter() + _STEP
         while self._waiting and time.perf_counter() < end:
             some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
@@ -47,13 +63,3 @@ class CloudReader:
             key = torch.tensor(some, device=self._voxels.device)
             self._parts.append(self._world.part(self._voxels, self._voxels.surface_rows(key)))
         return bool(self._waiting)
-
-    def cloud(self) -> MapCloud:
-        """Return the thin surface in the world, after the last step; on any thread.
-
-        Raises:
-            MapFileError: A chunk on the disk is gone or damaged.
-        """
-        pages = self._paging.parts(self._paged, self._config)
-        read = (self._world.part(page.voxels, page.voxels.surface_rows()) for page in pages)
-        return self._world.joined(chain(self._parts, read))

@@ -55,6 +55,7 @@ class FramesConfig:
     odom: str = param(
         'odom', 'Continuous frame; the map is fused in it where it exists, else in frames.map.'
     )
+    body: str = param('base_link', 'Frame whose poses the path on pose_graph holds.')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,19 @@ class MapConfig:
         le=500.0,
     )
     submap_height: float = param(1.5, 'The same, vertically.', unit='m', ge=0.5, le=500.0)
+    load: str = param(
+        '',
+        'Folder of a saved map to go on with at the start; the one of map.autosave_path need not '
+        'be there yet; empty: an empty map.',
+    )
+    autosave_path: str = param(
+        '',
+        'Folder into which the map is saved by itself, in place of a map that is there; empty: it '
+        'is not.',
+    )
+    autosave_period: float = param(
+        60.0, 'Time between two such saves.', unit='s', ge=0.1, le=86400.0
+    )
     device: str = param(
         'auto', 'Torch device of map and network: auto (CUDA if there is one), cpu, cuda, cuda:1.'
     )

@@ -1,4 +1,4 @@
-"""Activity: what the worker tells of itself and of the map, for those who must not touch it."""
+"""Activity: what the threads that work tell of themselves and of the map."""
 
 import threading
 import time
@@ -17,23 +17,29 @@ class MapSize:
         revision: Rises with every change.
         memory: Bytes of each layer.
         max_bytes: What they may take in all; None: there is no limit.
+        paged_bytes: What lies on the disk.
+        num_windows: How often the network has looked at a part.
     """
 
     num_voxels: int
     revision: int
     memory: Mapping[str, int]
     max_bytes: int | None = None
+    paged_bytes: int = 0
+    num_windows: int = 0
 
 
 class Activity:
-    """Written by the worker's thread, read by the executor.
+    """Written by the threads that work, read by the executor.
 
     Attributes:
         map_size: After the last upkeep.
+        autosaved: When the map was saved by itself (monotonic, s); None: not yet.
     """
 
     def __init__(self) -> None:
         self.map_size = MapSize(num_voxels=0, revision=0, memory={})
+        self.autosaved: float | None = None
         self._lock = threading.Lock()
         self._fused: Counter[str] = Counter()
         self._seconds: dict[str, list[float]] = {}
@@ -49,6 +55,10 @@ class Activity:
         """Note how long a stage of the work has taken [s]."""
         with self._lock:
             self._seconds.setdefault(stage, []).append(seconds)
+
+    def note_autosave(self) -> None:
+        """Note that the map has been saved by itself."""
+        self.autosaved = time.monotonic()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -40,12 +40,14 @@ class FramedImage(NamedTuple):
         frame: Images, calibrations and poses.
         fusion_frame: Name of the frame in which it is to be fused.
         camera: Name of its camera; empty where there is only one.
+        depth_frame: Name of the frame of the depth camera.
         depth_topic: Where its depth came from, for people.
     """
 
     frame: RGBDFrame
     fusion_frame: str
     camera: str
+    depth_frame: str
     depth_topic: str
 
 
@@ -249,7 +251,7 @@ class CameraInput:
                 'depth is taken as registered to color; have it publish, or remap '
                 'depth/camera_info elsewhere',
             )
-        return FramedImage(frame, fusion_frame, self.name, self._depth.topic)
+        return FramedImage(frame, fusion_frame, self.name, depth_frame, self._depth.topic)
 
     def _calibrations(self, pair: _Pair, may_wait: bool) -> tuple[Calibration, Calibration | None]:
         """Return those of colour and depth; the latter is awaited only if somebody publishes it.

@@ -5,7 +5,7 @@ from array import array
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import Pose, TransformStamped
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -93,6 +93,25 @@ def transform_message(
     t.x, t.y, t.z = map(float, T_parent_child[:3, 3])
     q.x, q.y, q.z, q.w = map(float, to_quaternion(T_parent_child))
     return message
+
+
+def pose_message(T_parent_child: NDArray[np.float64]) -> Pose:
+    """Return T_parent_child (4, 4) as a pose; exact up to the rounding of float64."""
+    message = Pose()
+    p, q = message.position, message.orientation
+    p.x, p.y, p.z = map(float, T_parent_child[:3, 3])
+    q.x, q.y, q.z, q.w = map(float, to_quaternion(T_parent_child))
+    return message
+
+
+def pose_matrix(message: Pose) -> NDArray[np.float64]:
+    """Return T_parent_child (4, 4) of a pose.
+
+    Raises:
+        ValueError: A number is not finite, or the quaternion is zero.
+    """
+    p, q = message.position, message.orientation
+    return from_quaternion((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
 
 
 def color_message(header: Header, color: NDArray[np.uint8]) -> Image:

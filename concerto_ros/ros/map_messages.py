@@ -8,6 +8,7 @@ from sensor_msgs_py.point_cloud2 import dtype_from_fields
 from std_msgs.msg import ColorRGBA, Header
 
 from concerto_msgs.msg import LabelInfo, MapGroup, MapUpdate
+from concerto_ros.ros.conversions import pose_message
 from concerto_ros.structures import Labels, MapChanges, MapCloud
 
 _POINT_STEP = 32  # bytes; the last four are padding
@@ -57,9 +58,13 @@ def point_cloud(header: Header, cloud: MapCloud) -> PointCloud2:
 
 
 def map_update(header: Header, changes: MapChanges) -> MapUpdate:
-    """Make the message of changed groups; `header` names the frame that the map is fused in."""
+    """Make the message of changed groups; `header` names the frame of the poses of the submaps."""
     groups = zip(
-        changes.key.tolist(), changes.sequence.tolist(), changes.num_points.tolist(), strict=True
+        changes.key.tolist(),
+        changes.sequence.tolist(),
+        changes.num_points.tolist(),
+        changes.submap.tolist(),
+        strict=True,
     )
     return MapUpdate(
         header=header,
@@ -67,10 +72,11 @@ def map_update(header: Header, changes: MapChanges) -> MapUpdate:
         group_size=changes.group_size,
         voxel_size=changes.voxel_size,
         groups=[
-            MapGroup(x=x, y=y, z=z, sequence=sequence, num_points=num_points)
-            for (x, y, z), sequence, num_points in groups
+            MapGroup(x=x, y=y, z=z, sequence=sequence, num_points=num_points, submap=submap)
+            for (x, y, z), sequence, num_points, submap in groups
         ],
         points=point_cloud(header, changes.cloud),
+        submaps=[pose_message(T) for T in changes.T_world_submap],
     )
 
 

@@ -1,9 +1,13 @@
 """MapPublisher: what the node tells of its map, and when."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
@@ -11,32 +15,45 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from concerto_msgs.msg import LabelInfo, MapUpdate
+from concerto_ros.cloud_reader import CloudReader
+from concerto_ros.errors import ConcertoError
 from concerto_ros.geometry.transforms import Matrix
+from concerto_ros.map_feed import MapFeed
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.ros.activity import Activity
 from concerto_ros.ros.conversions import make_header
+from concerto_ros.ros.job_threads import JobThreads
 from concerto_ros.ros.map_messages import label_info, map_update, point_cloud
 from concerto_ros.ros.pace import Pace
+from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.search_messages import object_markers
-from concerto_ros.structures import SearchResult
+from concerto_ros.structures import MapChanges, SearchResult
+
+Ask = Callable[[Callable[[], Any]], Any]
 
 _NEWCOMER_PERIOD = 0.2  # [s] between two looks for new subscribers
-_MAX_SHARE = 0.1  # of the worker's time for each of ~/map and ~/map_updates
+_MAX_SHARE = 0.1  # of its thread's time for each of ~/map and ~/map_updates
+_MAX_GROUPS = 128  # in one message
+_UPDATES = 30  # messages that may wait for a slow subscriber
+_PATIENCE = Duration(seconds=0.5)  # with it, per message
 
 
 class MapPublisher:
     """Publishes the map of a pipeline in full and by its changes, label tables and objects.
 
-    All methods but `publish_objects` belong to the thread that owns the pipeline. Both kinds of
-    map wait until their period is over and are left out while nothing changes; a large map takes
-    longer to publish and is published less often. Subscribers of ~/map_updates that come late make
-    every group be sent once.
+    All methods but `publish_objects` and `close` belong to the thread that owns the pipeline. Both
+    kinds of map wait until their period is over and are left out while nothing changes, or nobody
+    listens; a large map takes longer to publish and is published less often. ~/map is put together
+    on a thread of its own. Subscribers of ~/map_updates that come late make every group be sent
+    once more.
 
     Args:
         node: Where the publishers live.
         pipeline: Whose map it is.
         activity: Where times are noted.
-        on_newcomer: Called by the node's executor when somebody subscribed to ~/map_updates.
+        problems: Where damaged files are counted.
+        ask: Has the thread that owns the pipeline do something and waits for it.
+        wake: Has that thread look soon what there is to publish.
     """
 
     def __init__(
@@ -44,9 +61,10 @@ class MapPublisher:
         node: Node,
         pipeline: PerceptionPipeline,
         activity: Activity,
-        on_newcomer: Callable[[], None],
+        problems: Problems,
+        ask: Ask,
+        wake: Callable[[], None],
     ) -> None:
-        reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(
             depth=1,
             reliability=ReliabilityPolicy.RELIABLE,
@@ -55,27 +73,36 @@ class MapPublisher:
         self._node = node
         self._pipeline = pipeline
         self._activity = activity
-        self._on_newcomer = on_newcomer
+        self._problems = problems
+        self._ask, self._wake = ask, wake
         self._map = node.create_publisher(PointCloud2, '~/map', latched)
-        self._updates = node.create_publisher(MapUpdate, '~/map_updates', reliable)
+        self._updates = node.create_publisher(MapUpdate, '~/map_updates', _reliable(_UPDATES))
         self._label_info = node.create_publisher(LabelInfo, '~/label_info', latched)
         self._language_label_info = node.create_publisher(
             LabelInfo, '~/language_label_info', latched
         )
         self._objects = node.create_publisher(MarkerArray, '~/objects', latched)
         self._objects_lock = threading.Lock()
-        self._integrated = node.create_publisher(Header, '~/integrated', reliable)
+        self._integrated = node.create_publisher(Header, '~/integrated', _reliable(10))
+        self._reader = JobThreads(node, 1)
         self._map_pace, self._update_pace = Pace(_MAX_SHARE), Pace(_MAX_SHARE)
         self._published = self._state()
-        self._sent = (pipeline.epoch, 0)
-        self._num_subscribers = 0
+        self._is_reading = False
+        self._sent: tuple[int, int] | None = None
+        self._told_poses: Matrix | None = None
+        self._feed: MapFeed | None = None
         self._has_newcomer = False
+        self._num_listeners = {'map': 0, 'updates': 0}
         # Not the matched event of the publisher: Humble has none. Real time, also in simulation.
         self._timer = node.create_timer(
             _NEWCOMER_PERIOD,
             self._look_for_newcomers,
             clock=Clock(clock_type=ClockType.STEADY_TIME),
         )
+
+    def close(self, timeout: float) -> bool:
+        """End the thread; False if it has not ended after `timeout` seconds."""
+        return self._reader.close(timeout)
 
     def publish_labels(self) -> None:
         """Publish both label tables."""
@@ -110,50 +137,57 @@ class MapPublisher:
         with self._objects_lock:
             self._objects.publish(object_markers(self.now(), (), self._pipeline.language_labels))
 
-    def publish_map(self, frame_id: str, T_frame_fusion: Matrix | None, period: float) -> float:
-        """Publish ~/map if it changed and its time has come.
+    def publish_map(self, frame_id: str, period: float) -> float:
+        """Have ~/map published if it changed, somebody listens and its time has come.
 
         Args:
-            frame_id: Frame to publish in.
-            T_frame_fusion: (4, 4), from the frame of the fusion; None: it is the same.
+            frame_id: Name of the world.
             period: Shortest time between two maps [s].
-
-        Returns:
-            Seconds until there is more to do; infinite: not before the map changes.
-        """
-        if self._state() == self._published:
-            return float('inf')
-        wait = self._map_pace.wait(period)
-        if wait == 0:
-            with self._map_pace, self._activity.stage('publishing'):
-                header = make_header(frame_id, self._pipeline.newest_stamp_ns)
-                self._map.publish(point_cloud(header, self._pipeline.cloud(T_frame_fusion)))
-            self._published = self._state()  # reading the map may have raised its revision
-        return wait or float('inf')
-
-    def publish_updates(self, fusion_frame: str, period: float) -> float:
-        """Publish the changed groups to those who subscribe, if their time has come.
-
-        Args:
-            fusion_frame: Frame in which the map is fused.
-            period: Shortest time between two updates [s].
 
         Returns:
             Seconds until there is more to do; infinite: not before something happens.
         """
-        if self._has_newcomer:
-            self._has_newcomer = False
-            self._sent = (self._pipeline.epoch, 0)
-        if self._state() == self._sent or not self._num_subscribers:
+        is_news = self._state() != self._published
+        if self._is_reading or not is_news or not self._num_listeners['map']:
             return float('inf')
-        wait = self._update_pace.wait(period)
+        wait = self._map_pace.wait(period)
+        if wait == 0:
+            self._is_reading = True
+            header = make_header(frame_id, self._pipeline.newest_stamp_ns)
+            reader = self._pipeline.read_cloud()  # which may raise the revision
+            self._published = self._state()
+            self._reader.run(partial(self._read_map, header, self._pipeline.epoch, reader))
+        return wait or float('inf')
+
+    def publish_updates(self, frame_id: str, period: float) -> float:
+        """Publish changed groups to those who listen, if their time has come.
+
+        Args:
+            frame_id: Name of the world.
+            period: Shortest time between two updates [s]; while groups wait, parts of one update
+                follow each other sooner.
+
+        Returns:
+            Seconds until there is more to do; infinite: not before something happens.
+        """
+        if not self._num_listeners['updates']:
+            self._feed = None
+            return float('inf')
+        is_another = self._sent is not None and self._sent[0] != self._pipeline.epoch
+        if self._feed is None or self._has_newcomer or is_another:
+            self._has_newcomer = False
+            self._feed, self._sent, self._told_poses = self._pipeline.feed(), None, None
+        if self._state() == self._sent and not self._feed.has_more:
+            return float('inf')
+        wait = self._update_pace.wait(0.0 if self._feed.has_more else period)
         if wait == 0:
             with self._update_pace, self._activity.stage('publishing'):
-                changes = self._pipeline.changes(self._sent[1])
-                header = make_header(fusion_frame, changes.stamp_ns)
-                self._updates.publish(map_update(header, changes))
-            self._sent = (changes.epoch, changes.revision)
-        return wait or float('inf')
+                self._publish_changes(frame_id, self._feed.next(_MAX_GROUPS))
+            self._sent = self._state()
+            if paged := self._feed.take_paged():
+                self._reader.run(partial(self._read_paged, frame_id, self._feed, paged))
+            wait = self._update_pace.wait(0.0) if self._feed.has_more else float('inf')
+        return wait
 
     def hurry(self) -> None:
         """Let the next maps go out at once, because the map is another one."""
@@ -163,10 +197,52 @@ class MapPublisher:
     def _state(self) -> tuple[int, int]:
         return self._pipeline.epoch, self._pipeline.revision
 
+    def _read_map(self, header: Header, epoch: int, reader: CloudReader) -> None:
+        """Read the map and publish it; on the thread of the reader."""
+        try:
+            with self._map_pace, self._activity.stage('map'):
+                cloud = reader.read(self._ask)
+                if epoch == self._pipeline.epoch:
+                    self._map.publish(point_cloud(header, cloud))
+        except ConcertoError as err:
+            self._report(err, epoch)
+        finally:
+            self._is_reading = False
+            self._wake()
+
+    def _read_paged(self, frame_id: str, feed: MapFeed, chunk_keys: Iterable[int]) -> None:
+        """Read chunks on the disk and publish them as updates; on the thread of the reader."""
+        epoch = self._pipeline.epoch
+        config = self._pipeline.config.semantics
+        try:
+            for changes in feed.read(chunk_keys, _MAX_GROUPS, config):
+                if changes.epoch != self._pipeline.epoch:
+                    return
+                header = make_header(frame_id, changes.stamp_ns)
+                self._updates.publish(map_update(header, changes))
+                self._updates.wait_for_all_acked(_PATIENCE)  # else it would replace those before
+        except ConcertoError as err:
+            self._report(err, epoch)
+
+    def _report(self, err: ConcertoError, epoch: int) -> None:
+        if epoch == self._pipeline.epoch:  # a reset takes the files away
+            self._problems.add('disk', f'a part of the map is not published: {err}')
+
+    def _publish_changes(self, frame_id: str, changes: MapChanges) -> None:
+        poses = changes.T_world_submap
+        is_told = self._told_poses is not None and np.array_equal(poses, self._told_poses)
+        if len(changes.key) or not is_told:
+            self._updates.publish(map_update(make_header(frame_id, changes.stamp_ns), changes))
+            self._told_poses = poses
+
     def _look_for_newcomers(self) -> None:
-        num_subscribers = self._updates.get_subscription_count()
-        is_more = num_subscribers > self._num_subscribers
-        self._num_subscribers = num_subscribers
-        if is_more:
-            self._has_newcomer = True
-            self._on_newcomer()
+        for name, publisher in (('map', self._map), ('updates', self._updates)):
+            number, before = publisher.get_subscription_count(), self._num_listeners[name]
+            self._num_listeners[name] = number
+            if number > before:
+                self._has_newcomer |= name == 'updates'
+                self._wake()
+
+
+def _reliable(depth: int) -> QoSProfile:
+    return QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)

@@ -8,14 +8,15 @@ if __name__ == '__main__':  # before the other imports, which take seconds, see 
     sys.exit(perception_node())
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.config.schema import ConcertoConfig, MapConfig
+from concerto_ros.geometry.pose_path import PosePath
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.ros.activity import Activity
 from concerto_ros.ros.camera_input import FramedImage
@@ -23,17 +24,24 @@ from concerto_ros.ros.cameras import Cameras
 from concerto_ros.ros.diagnostics import Diagnostics
 from concerto_ros.ros.finder import Finder
 from concerto_ros.ros.log_forwarding import forward_logging
+from concerto_ros.ros.map_files import MapFiles, full_path
 from concerto_ros.ros.map_keeper import MapKeeper
 from concerto_ros.ros.map_publisher import MapPublisher
 from concerto_ros.ros.parameters import NodeParameters
+from concerto_ros.ros.pose_graph import PoseGraphInput
 from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.process import run_node
 from concerto_ros.ros.search_action import SearchAction
+from concerto_ros.ros.semantics import Semantics
 from concerto_ros.ros.services import offer_services
 from concerto_ros.ros.transforms import Transforms
 from concerto_ros.ros.worker import LatestWorker
 
 _CLOSING_TIME = 4.0  # [s]; ros2 launch insists after 5 s
+
+
+class _Closable(Protocol):
+    def close(self, timeout: float) -> bool: ...
 
 
 class PerceptionNode(Node):
@@ -56,7 +64,7 @@ class PerceptionNode(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__('perception_node', **options)
-        self._threads: list[LatestWorker | Finder] = []  # those that were started
+        self._threads: list[_Closable] = []  # those that were started
         self._search_action: SearchAction | None = None
         self._end_logging = forward_logging(self.get_logger())
         try:
@@ -86,21 +94,42 @@ class PerceptionNode(Node):
             self.get_logger().info(notice)
         transforms = Transforms(self, config.frames)
         activity = Activity()
-        publisher = MapPublisher(self, self.pipeline, activity, on_newcomer=self._on_newcomer)
+        publisher = MapPublisher(
+            self, self.pipeline, activity, self.problems, self._ask, self._wake
+        )
         publisher.publish_labels()
-        keeper = MapKeeper(self, self.pipeline, publisher, transforms, self.problems, activity)
+        semantics = Semantics(self, self.pipeline, activity, self._wake)
+        keeper = MapKeeper(
+            self, self.pipeline, publisher, semantics, transforms, self.problems, activity
+        )
         self._keeper = keeper
+        self._begin_with_saved(config.map)
         self.worker = LatestWorker(self, keeper.integrate, keeper.upkeep)
-        self._threads.append(self.worker)
+        files = MapFiles(self, self.pipeline, self.worker, keeper, self.problems, activity)
+        self._threads += [self.worker, semantics, publisher, files]
         finder = Finder(self, self.pipeline, self.worker, keeper)
         self._threads.append(finder)
-        offer_services(self, self.worker, keeper, finder, publisher, self._before_reset)
+        offer_services(self, self.worker, keeper, finder, publisher, files, self._before_reset)
         self._search_action = SearchAction(self, finder, publisher)
-        keeper.on_labels(self._search_action.look_again)
+        semantics.on_labels(self._search_action.look_again)
         self._cameras = Cameras(
             self, self._settings, transforms, self.problems, self._on_frame, self._on_time_jump
         )
+        PoseGraphInput(self, config.frames.map, self.problems, self._on_pose_graph)
         Diagnostics(self, self._cameras, self.problems, activity, self.worker)
+
+    def _begin_with_saved(self, config: MapConfig) -> None:
+        if not config.load:
+            return
+        path = full_path(config.load)
+        if config.load == config.autosave_path and not path.exists():
+            self.get_logger().info(f'map.load: there is no map in {path} yet')
+            return
+        notice = self._keeper.begin_with(path)
+        self.get_logger().info(f'going on with the map of {path}{"; " * bool(notice)}{notice}')
+
+    def _on_pose_graph(self, path: PosePath) -> None:
+        self.worker.run(partial(self._keeper.follow, path))
 
     def _on_frame(self, framed: FramedImage) -> None:
         if self.worker.submit_frame(framed, framed.camera):
@@ -114,8 +143,11 @@ class PerceptionNode(Node):
     def _on_change(self, config: ConcertoConfig) -> None:
         self.worker.run(partial(self._keeper.configure, config))
 
-    def _on_newcomer(self) -> None:
+    def _wake(self) -> None:
         self.worker.wake()
+
+    def _ask(self, job: Callable[[], Any]) -> Any:
+        return self.worker.ask(job)
 
     def _on_time_jump(self) -> None:
         if self._settings.config.input.reset_on_time_jump:

@@ -8,9 +8,10 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from concerto_msgs.srv import FindObjects, Relabel, SaveMap
+from concerto_msgs.srv import FindObjects, LoadMap, Relabel, SaveMap
 from concerto_ros.errors import ConcertoError
 from concerto_ros.ros.finder import Finder
+from concerto_ros.ros.map_files import MapFiles
 from concerto_ros.ros.map_keeper import Look, MapKeeper
 from concerto_ros.ros.map_publisher import MapPublisher
 from concerto_ros.ros.search_messages import fill_response
@@ -23,6 +24,7 @@ def offer_services(
     keeper: MapKeeper,
     finder: Finder,
     publisher: MapPublisher,
+    files: MapFiles,
     before_reset: Callable[[], None],
 ) -> None:
     """Offer all services of the node; what fails there is answered, never raised.
@@ -33,6 +35,7 @@ def offer_services(
         keeper: Knows the map.
         finder: Searches it.
         publisher: Shows what was found.
+        files: Saves and loads the map.
         before_reset: Called on the executor before a reset is handed to the worker.
     """
 
@@ -52,7 +55,10 @@ def offer_services(
         return await _answered(work(), response)
 
     async def save(request: Any, response: Any) -> Any:
-        return await _answered(worker.run(partial(keeper.save, request, response)), response)
+        return await _answered(files.save(request, response), response)
+
+    async def load(request: Any, response: Any) -> Any:
+        return await _answered(files.load(request, response), response)
 
     async def reset(_: Any, response: Any) -> Any:
         before_reset()
@@ -63,6 +69,7 @@ def offer_services(
     node.create_service(FindObjects, '~/find_objects', find, callback_group=group)
     node.create_service(Relabel, '~/relabel', relabel, callback_group=group)
     node.create_service(SaveMap, '~/save_map', save, callback_group=group)
+    node.create_service(LoadMap, '~/load_map', load, callback_group=group)
     node.create_service(Trigger, '~/reset', reset, callback_group=group)
 
 

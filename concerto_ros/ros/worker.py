@@ -3,18 +3,22 @@
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future as Answer
+from concurrent.futures import wait
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from rclpy.node import Node
 from rclpy.task import Future
 
+from concerto_ros.errors import ConcertoError
 from concerto_ros.ros.handover import Handover
 
 Frame = TypeVar('Frame')
 
 THREAD_NAME = 'concerto_worker'
 _RETRY = 1.0  # [s] until a failed upkeep is tried again
+_LOOK_PERIOD = 0.1  # [s], for the end of the thread by who waits for an answer
 _LONGEST_PAUSE = 3600.0  # [s]; what a wait may take at most is less than what a float holds
 
 
@@ -81,6 +85,27 @@ class LatestWorker(Generic[Frame]):
             self._jobs.append((job, future))
             self._changed.notify()
         return future
+
+    def ask(self, job: Callable[[], Any]) -> Any:
+        """Have a job done and wait for it; for threads that are neither this nor the executor's.
+
+        Raises:
+            ConcertoError: The worker was closed before.
+            Exception: What the job raises.
+        """
+        answer: Answer[Any] = Answer()
+
+        def work() -> None:
+            try:
+                answer.set_result(job())
+            except Exception as err:
+                answer.set_exception(err)
+
+        self.run(work)
+        while not wait([answer], _LOOK_PERIOD).done:
+            if not self._thread.is_alive() and not answer.done():
+                raise ConcertoError('the node ends')
+        return answer.result()
 
     def wake(self) -> None:
         """Have `upkeep` called soon."""

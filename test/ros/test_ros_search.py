@@ -66,7 +66,9 @@ def start(graph, frames, tiny_weights):
 
 
 def framed(frame):
-    return FramedImage(frame, fusion_frame='map', camera='', depth_topic='depth/image')
+    return FramedImage(
+        frame, fusion_frame='map', camera='', depth_frame='camera', depth_topic='depth/image'
+    )
 
 
 class System:

@@ -1,0 +1,153 @@
+"""MapFiles: the map on the disk of the robot, on request and by itself."""
+
+from functools import partial
+from pathlib import Path
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.task import Future
+
+from concerto_msgs.srv import LoadMap, SaveMap
+from concerto_ros.errors import MapFileError
+from concerto_ros.map_saver import MapSaver
+from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.ros.activity import Activity
+from concerto_ros.ros.job_threads import JobThreads
+from concerto_ros.ros.map_keeper import MapKeeper
+from concerto_ros.ros.problems import Problems
+from concerto_ros.ros.worker import LatestWorker
+from concerto_ros.visualization.ply import write_ply
+
+_MEGABYTE = 1e6
+
+
+class MapFiles:
+    """Saves and loads maps one after another, on a thread of its own; frames go on meanwhile.
+
+    A folder that was written stays locked for other writers, so that the next time only what
+    changed is written.
+
+    Args:
+        node: Its executor delivers the answers.
+        pipeline: Whose map it is.
+        worker: The thread that owns the pipeline.
+        keeper: Knows where the world is.
+        problems: Where an autosave that fails is counted.
+        activity: Where autosaves are noted.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        pipeline: PerceptionPipeline,
+        worker: LatestWorker,
+        keeper: MapKeeper,
+        problems: Problems,
+        activity: Activity,
+    ) -> None:
+        self._pipeline = pipeline
+        self._worker = worker
+        self._keeper = keeper
+        self._problems = problems
+        self._activity = activity
+        self._savers: dict[Path, MapSaver] = {}
+        self._thread = JobThreads(node, 1)
+        self._saved = (0, 0)
+        self._is_saving = False
+        config = pipeline.config.map
+        if config.autosave_path:
+            self._autosave_path = full_path(config.autosave_path)
+            self._timer = node.create_timer(
+                config.autosave_period,
+                self._on_time,
+                clock=Clock(clock_type=ClockType.STEADY_TIME),
+            )
+
+    def save(self, request: SaveMap.Request, response: SaveMap.Response) -> Future:
+        """Answer ~/save_map; the future may raise MapFileError."""
+        return self._thread.run(partial(self._save, request, response))
+
+    def load(self, request: LoadMap.Request, response: LoadMap.Response) -> Future:
+        """Answer ~/load_map; the future may raise MapFileError."""
+        return self._thread.run(partial(self._load, request, response))
+
+    def close(self, timeout: float) -> bool:
+        """End the thread; False if it has not ended after `timeout` seconds."""
+        has_ended = self._thread.close(timeout)
+        if has_ended:
+            for saver in self._savers.values():
+                saver.close()
+        return has_ended
+
+    def _save(self, request: SaveMap.Request, response: SaveMap.Response) -> None:
+        path = full_path(request.path)
+        if path.suffix == '.ply':
+            frame_id, reader = self._worker.ask(
+                lambda: (self._keeper.locate(), self._pipeline.read_cloud())
+            )
+            response.num_points = write_ply(path, reader.read(self._worker.ask))
+            what = f'{response.num_points} points'
+        else:
+            frame_id, num_chunks, num_bytes = self._save_folder(path)
+            response.num_points = self._worker.ask(lambda: self._pipeline.num_voxels)
+            what = (
+                f'{response.num_points} voxels ({num_chunks} chunks that were new, '
+                f'{num_bytes / _MEGABYTE:.1f} MB)'
+            )
+        response.path = str(path)
+        response.message = f'{what} in frame {frame_id} written to {path}'
+        response.success = True
+
+    def _save_folder(self, path: Path) -> tuple[str, int, int]:
+        """Return the frame, and how many chunks and bytes were written."""
+        frame_id = self._worker.ask(self._keeper.locate)
+        saver = self._savers.pop(path, None) or MapSaver(path)
+        try:
+            written = saver.save(self._pipeline, frame_id, self._worker.ask)
+        except BaseException:
+            saver.close()
+            raise
+        self._savers[path] = saver
+        return frame_id, written.num_chunks, written.num_bytes
+
+    def _load(self, request: LoadMap.Request, response: LoadMap.Response) -> None:
+        path = full_path(request.path)
+        self._worker.ask(partial(self._keeper.load, path, response))
+
+    def _on_time(self) -> None:
+        if not self._is_saving:
+            self._is_saving = True
+            self._thread.run(self._autosave)
+
+    def _autosave(self) -> None:
+        """Save the map, if there is one that was not saved yet."""
+        epoch = self._pipeline.epoch
+        try:
+            state = self._worker.ask(self._state)
+            if state not in (None, self._saved):
+                self._save_folder(self._autosave_path)
+                self._saved = state
+                self._activity.note_autosave()
+        except MapFileError as err:
+            if epoch == self._pipeline.epoch:  # else it was another map that should be saved
+                self._problems.add('disk', f'the map is not saved by itself: {err}')
+        finally:
+            self._is_saving = False
+
+    def _state(self) -> tuple[int, int] | None:
+        pipeline = self._pipeline
+        return (pipeline.epoch, pipeline.revision) if pipeline.num_voxels else None
+
+
+def full_path(path: str) -> Path:
+    """Return an absolute path; ~ is the home folder.
+
+    Raises:
+        MapFileError: There is no such home folder, or the path is empty.
+    """
+    if not path:
+        raise MapFileError('no path is given: name a folder for the map, or a file ending in .ply')
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as err:
+        raise MapFileError(f'there is no home folder for {path!r}; write it in full') from err
