@@ -14,7 +14,7 @@ from torch import Tensor
 
 from concerto_ros.errors import ConcertoError
 from concerto_ros.mapping.growing import GrowingTensor
-from concerto_ros.model import FeaturePyramid, StoredFeatures
+from concerto_ros.model import StoredFeatures
 from concerto_ros.model.stored_features import StoredLevel
 
 _LARGEST = 1000.0  # of the stored numbers; float16 ends at 65504
@@ -50,24 +50,6 @@ class LevelUpdate(NamedTuple):
     slot: Tensor
     feat: Tensor
     weight: Tensor
-
-
-def places_by_level(pyramid: FeaturePyramid, place: Tensor) -> list[Tensor]:
-    """Return where the cells of all levels lie in the map.
-
-    Args:
-        pyramid: Of a window.
-        place: (N, 3) int64, where the cells of the finest level lie, by row of the pyramid.
-
-    Returns:
-        Of each level (N_s, 3) int64, in cells of the level.
-    """
-    places = [place]
-    for level in pyramid.levels[1:]:
-        coarse = place.new_empty(len(level.feat), 3)
-        coarse[level.inverse] = places[-1] >> 1
-        places.append(coarse)
-    return places
 
 
 class FeatureStore:
@@ -132,13 +114,13 @@ class FeatureStore:
         return self.stored().take(slot)
 
     @torch.inference_mode()
-    def write(self, levels: Sequence[LevelUpdate], below: Tensor) -> Tensor:
-        """Take in what the network made of a window.
+    def write(self, parts: Sequence[Sequence[LevelUpdate]], below: Tensor) -> Tensor:
+        """Take in what the network made of the parts of a window, one after the other.
 
         Args:
-            levels: Finest first.
+            parts: Each of all levels, finest first.
             below: (K,) int64 slots of the finest level that lie in coarser cells of the window,
-                whether they are in the window themselves or not.
+                whether they are in a part or not.
 
         Returns:
             (U,) int64, sorted, the slots of the finest level whose feature may have changed.
@@ -147,11 +129,12 @@ class FeatureStore:
             ConcertoError: A number is not finite; nothing has changed.
         """
         self._grow()
-        largest = [_largest(level.feat) for level in levels]
-        for pool, level, number in zip(self._pools, levels, largest, strict=True):
-            pool.fit(number)
-            pool.move(level)
-        changed: Tensor = torch.unique(torch.cat([levels[0].slot, below]))
+        for level, pool in enumerate(self._pools):
+            pool.fit(max((_largest(part[level].feat) for part in parts), default=0.0))
+        for part in parts:
+            for pool, update in zip(self._pools, part, strict=True):
+                pool.move(update)
+        changed = torch.unique(torch.cat([*(part[0].slot for part in parts), below]))
         changed = changed[self.is_known[changed]]
         self.norms[changed] = self._measure(self.part(changed))
         return changed
@@ -185,14 +168,17 @@ class FeatureStore:
 
         Args:
             slots: Of each level (M_s,) int64, in the order in which they were taken.
-            record: More entries do no harm.
+            record: More entries do no harm; without 'feature_norm', lengths are measured anew.
         """
         self._grow()
         scales = record['feature_scale'].tolist()
         for level, (pool, slot) in enumerate(zip(self._pools, slots, strict=True)):
             known = record[f'feature_known_{level}']
             pool.put(slot, record[f'feature_{level}'], scales[level], known)
-        self.norms[slots[0]] = record['feature_norm'].to(self.norms.device)
+        norm = record.get('feature_norm')
+        if norm is None:
+            norm = self._measure(self.part(slots[0])) * self.is_known[slots[0]]
+        self.norms[slots[0]] = norm.to(self.norms.device)
 
     @torch.inference_mode()
     def _grow(self) -> None:

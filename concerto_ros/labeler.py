@@ -19,7 +19,7 @@ from concerto_ros.mapping import CellLayout, VoxelMap
 from concerto_ros.model import FeaturePyramid, StoredFeatures, make_plan
 from concerto_ros.model.precision import precision
 from concerto_ros.model.serialization import MAX_DEPTH
-from concerto_ros.network_input import Window, voxels_per_cell
+from concerto_ros.network_input import Window, WindowPart, voxels_per_cell
 from concerto_ros.semantics import OpenVocabulary, QueryScores, Rivals, make_labels
 from concerto_ros.structures import UNKNOWN, Labels
 from concerto_ros.trained_weights import Language, TrainedWeights
@@ -118,15 +118,40 @@ class Labeler:
             )
 
     @torch.inference_mode()
-    def run(self, window: Window, config: SemanticsConfig) -> FeaturePyramid:
+    def run(self, window: Window, config: SemanticsConfig) -> list[FeaturePyramid]:
         """Let the network look; touches no map, so any thread may do this, one at a time.
+
+        Returns:
+            What it makes of each part of the window.
 
         Raises:
             ConcertoError: Features overflow in half precision.
         """
+        return [self._run(part, config) for part in window.parts]
+
+    @torch.inference_mode()
+    def write(
+        self, window: Window, pyramids: Sequence[FeaturePyramid], config: SemanticsConfig
+    ) -> None:
+        """Write to the map what the network has made of a window."""
+        voxel_map, store = self._attached()
+        updates = [
+            self._updates(part, pyramid)
+            for part, pyramid in zip(window.parts, pyramids, strict=True)
+        ]
+        kept = [
+            torch.cat([update.slot for update in level]) for level in zip(*updates, strict=True)
+        ]
+        store.forget(voxel_map.keep_cells(window.voxel_key, window.chunk_key, kept))
+        changed = store.write(updates, voxel_map.cells_of(window.voxel_key))
+        if self._scores:
+            self._scores.update(store.stored(), store.norms, changed)
+        self._name(changed, config, (_SEMANTIC, _LANGUAGE))
+
+    def _run(self, part: WindowPart, config: SemanticsConfig) -> FeaturePyramid:
         assert self.weights is not None
         assert self.weights.backbone is not None
-        points, backbone = window.cloud.points, self.weights.backbone
+        points, backbone = part.points, self.weights.backbone
         with precision(config.precision, self._device):
             # A fixed depth keeps the curves as they are while the map grows.
             plan = make_plan(points.grid_coord, points.offset, backbone.config, depth=MAX_DEPTH)
@@ -135,28 +160,22 @@ class Labeler:
             _check_overflow(pyramid)
         return pyramid
 
-    @torch.no_grad()
-    def write(self, window: Window, pyramid: FeaturePyramid, config: SemanticsConfig) -> None:
-        """Write to the map what the network has made of a window."""
-        voxel_map, store = self._attached()
-        keys, weights = [window.cell_key], [window.weight]
+    def _updates(self, part: WindowPart, pyramid: FeaturePyramid) -> list[LevelUpdate]:
+        """Number the cells of a part; return what is to be stored of each level."""
+        voxel_map, _ = self._attached()
+        keys, weights = [part.cell_key], [part.weight]
         inverses = [level.inverse for level in pyramid.levels[1:]]
         for inverse, level in zip(inverses, pyramid.levels[1:], strict=True):
             keys.append(_per_parent(keys[-1], inverse, len(level.feat)))
             weights.append(_per_parent(weights[-1], inverse, len(level.feat)))
-        slots, freed = voxel_map.write_cells(window.voxel_key, keys, inverses, window.chunk_key)
-        store.forget(freed)
+        slots = voxel_map.claim_cells(keys, inverses)
         there = [slot >= 0 for slot in slots]
-        updates = [
+        return [
             LevelUpdate(slot[is_there], level.feat[is_there], weight[is_there])
             for slot, level, weight, is_there in zip(
                 slots, pyramid.levels, weights, there, strict=True
             )
         ]
-        changed = store.write(updates, slots[0][:0])
-        if self._scores:
-            self._scores.update(store.stored(), store.norms, changed)
-        self._name(changed, config, (_SEMANTIC, _LANGUAGE))
 
     def beside(self, voxel_map: VoxelMap) -> 'Labeler':
         """Return another labeler for another map, of the same weights and vocabulary."""

@@ -8,11 +8,27 @@ from torch import Tensor
 
 from concerto_ros.mapping import CHUNK_VOXELS, VoxelMap
 from concerto_ros.mapping.voxel_keys import corners, unpack_voxels
-from concerto_ros.model import PreparedCloud, lowest, prepare_map
+from concerto_ros.model import PointBatch, centered, lowest, prepare_map
+from concerto_ros.window_rooms import room_parts
 from concerto_ros.window_scheduler import first_points
 
 _CLOSE = 1e-3  # sizes that differ by less are the same
 _MANY = 1 << 16  # heights that tell where the floor is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WindowPart:
+    """One room, as far as it lies in a window.
+
+    Attributes:
+        points: M cells, on the lattice of the map, with their middle at x = y = 0.
+        cell_key: (M,) int64, key of a voxel in each cell.
+        weight: (M,) float32, 1 inside, falling towards the end of the halo.
+    """
+
+    points: PointBatch
+    cell_key: Tensor
+    weight: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,16 +38,13 @@ class Window:
     Attributes:
         chunk_key: (C,) int64 of the chunks that are seen whole; none if there is too much.
         voxel_key: (V,) int64 of the voxels of the surface in these, and in a halo around them.
-        cloud: What the network sees: M cells, in which the voxels lie.
-        cell_key: (M,) int64, key of a voxel in each cell.
-        weight: (M,) float32, 1 inside, falling towards the end of the halo.
+        parts: What the network sees, one after the other; of coarse cells in two of them the later
+            one tells.
     """
 
     chunk_key: Tensor
     voxel_key: Tensor
-    cloud: PreparedCloud
-    cell_key: Tensor
-    weight: Tensor
+    parts: tuple[WindowPart, ...]
 
 
 def voxels_per_cell(voxel_size: float, cell_size: float | None) -> int | None:
@@ -81,14 +94,21 @@ def read_window(
         voxels_per_cell=layout.voxels_per_cell,
         floor=floor,
     )
-    first = _first_of_each(cloud.inverse, len(cloud.points.coord))
     key = voxel_map.key(rows)
+    first = _first_of_each(cloud.inverse, len(cloud.points.coord))
+    cell_key, weight = key[first], weight[first]
+    cell = unpack_voxels(cell_key) >> layout.edge_bits[0]
+    cell_size = voxel_map.voxel_size * layout.voxels_per_cell
+    parts = room_parts(cell, weight == 1, int(floor // cell_size), cell_size)
     return Window(
         chunk_key=chunk_key,
         voxel_key=key,
-        cloud=cloud,
-        cell_key=key[first],
-        weight=weight[first],
+        parts=tuple(
+            WindowPart(
+                points=centered(cloud.points, part), cell_key=cell_key[part], weight=weight[part]
+            )
+            for part in parts
+        ),
     )
 
 

@@ -179,11 +179,6 @@ class PerceptionPipeline:
         return len(self._submaps)
 
     @property
-    def num_submaps(self) -> int:
-        """Parts of the map that are rigid in themselves."""
-        return len(self._submaps)
-
-    @property
     def memory(self) -> dict[str, int]:
         """Memory of the map by layer [bytes], with what freed voxels have left."""
         return self._labelled.num_bytes

@@ -2,7 +2,6 @@
 
 scheduler = WindowScheduler(halo=4)
 window = scheduler.next(chunks, max_points)      # None: nothing has changed enough
-ring = window.rings(grid_coord // voxels_per_group_cell)
 """
 
 import math
@@ -53,44 +52,12 @@ class Window:
     Attributes:
         submap: That they are in.
         interior: (I,) int64 rows of the table: their labels are written. The dirtiest first.
-        chunks: (C,) int64 rows of the table: those with a part in the window, by key.
-        places: (I, 3) int64 of the interior.
         halo: Cells of the coarsest stage around the interior that the network sees as well.
-        cells_per_chunk: Cells of the coarsest stage along the edge of a chunk.
     """
 
     submap: int
     interior: Ints
-    chunks: Ints
-    places: Ints
     halo: int
-    cells_per_chunk: int
-
-    def rings(self, cell: Ints) -> Ints:
-        """Return how many steps cells of the coarsest stage are away from the interior.
-
-        Args:
-            cell: (M, 3) int64 in the submap.
-
-        Returns:
-            (M,) int64: 0 in the interior, `halo` + 1 for all that is not in the window.
-        """
-        low = self.places.min(0) * self.cells_per_chunk - self.halo
-        high = (self.places.max(0) + 1) * self.cells_per_chunk + self.halo
-        is_near = ((cell >= low) & (cell < high)).all(1)
-        table = self._ring_table(low, high)
-        ring = np.full(len(cell), self.halo + 1)
-        ring[is_near] = table[tuple((cell[is_near] - low).T)]
-        return ring
-
-    def _ring_table(self, low: Ints, high: Ints) -> Ints:
-        """Return the rings of all cells from `low` to below `high`; far fewer than points."""
-        cells = np.stack(np.meshgrid(*map(np.arange, low, high), indexing='ij'), axis=-1)
-        ring = np.full(cells.shape[:3], self.halo + 1)
-        for lowest in self.places * self.cells_per_chunk:
-            highest = lowest + self.cells_per_chunk - 1
-            np.minimum(ring, np.maximum(lowest - cells, cells - highest).max(3), out=ring)
-        return ring.clip(min=0)
 
 
 class WindowScheduler:
@@ -137,14 +104,10 @@ class WindowScheduler:
         interior = _grown(
             chunks.place[local], value[local], chunks.num_surface[local], in_reach, max_points
         )
-        touched = local[in_reach[interior].any(0)]
         return Window(
             submap=int(chunks.submap[seed]),
             interior=local[interior],
-            chunks=touched[np.argsort(chunks.key[touched])],
-            places=chunks.place[local[interior]],
             halo=halo,
-            cells_per_chunk=self._cells_per_chunk,
         )
 
     def _is_local(self, chunks: ChunkTable, seed: np.int64) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from concerto_ros.errors import ConcertoError
-from concerto_ros.feature_store import FeatureStore, LevelUpdate, places_by_level
+from concerto_ros.feature_store import FeatureStore, LevelUpdate
 from concerto_ros.model import PointBatch, StoredFeatures, load_checkpoint
 from concerto_ros.semantics import ClassHead, OpenVocabulary, QueryScores, Rivals, Translator
 
@@ -71,6 +71,11 @@ def concatenated(store):
     return store.stored().linear(torch.eye(channels), torch.zeros(channels))
 
 
+def write(store, levels, below):
+    """Write a window of one part."""
+    return store.write([levels], below)
+
+
 def explicit(levels, parent):
     fine, middle, coarse = (level.feat for level in levels)
     above = parent[0].long()
@@ -80,7 +85,7 @@ def explicit(levels, parent):
 @pytest.mark.parametrize('largest', [1.0, 1e6])
 def test_the_feature_is_the_concatenated_one_to_1e_3(new_store, largest):
     store, levels = new_store(), everything(largest)
-    changed = store.write(levels, nothing())
+    changed = write(store, levels, nothing())
     assert changed.tolist() == list(range(9))
     expected = explicit(levels, Cells().parent)
     torch.testing.assert_close(concatenated(store), expected, rtol=1e-3, atol=1e-6 * largest)
@@ -103,15 +108,6 @@ def window(tiny_weights):
         return model(batch), grid
 
 
-def test_cells_of_all_levels_are_found_in_the_map(window):
-    pyramid, grid = window
-    origin = torch.tensor([-160, 320, 16])  # of the window in the map
-    places = places_by_level(pyramid, grid + origin)
-    assert len(places) == 5
-    for number, (level, place) in enumerate(zip(pyramid.levels, places, strict=True)):
-        assert torch.equal(place, level.grid_coord + (origin >> number))
-
-
 def test_a_network_s_features_come_back_as_the_pyramid_has_them(window):
     pyramid, _ = window
     counts = [len(level.feat) for level in pyramid.levels]
@@ -122,7 +118,8 @@ def test_a_network_s_features_come_back_as_the_pyramid_has_them(window):
     ]
     widths = [level.feat.shape[1] for level in pyramid.levels]
     store = FeatureStore(widths, Cells(parent, counts), lambda part: torch.ones(part.num_points))
-    store.write(
+    write(
+        store,
         [
             LevelUpdate(order, level.feat, torch.ones(len(order)))
             for order, level in zip(orders, pyramid.levels, strict=True)
@@ -139,14 +136,15 @@ def test_what_is_known_moves_by_the_weight_and_the_rest_all_the_way(new_store):
     store = new_store()
     first, second = everything(), everything()
     known = [level.slot[: len(level.slot) // 2] for level in first]
-    store.write(
+    write(
+        store,
         [
             LevelUpdate(slot, level.feat[slot], level.weight[slot])
             for slot, level in zip(known, first, strict=True)
         ],
         nothing(),
     )
-    store.write([level._replace(weight=level.weight * 0.25) for level in second], nothing())
+    write(store, [level._replace(weight=level.weight * 0.25) for level in second], nothing())
     for slot, old, new in zip(known, first, second, strict=True):
         new.feat[slot] = 0.75 * old.feat[slot] + 0.25 * new.feat[slot]
     expected = explicit(second, Cells().parent)
@@ -156,17 +154,17 @@ def test_what_is_known_moves_by_the_weight_and_the_rest_all_the_way(new_store):
 @pytest.mark.parametrize('largest', [1.0, 3e5])
 def test_weight_zero_leaves_what_is_known_as_it_is(new_store, largest):
     store = new_store()
-    store.write(everything(largest), nothing())
+    write(store, everything(largest), nothing())
     before = concatenated(store)
-    store.write([level._replace(weight=level.weight * 0) for level in everything()], nothing())
+    write(store, [level._replace(weight=level.weight * 0) for level in everything()], nothing())
     assert torch.equal(concatenated(store), before)
 
 
 def test_larger_values_rescale_what_is_there_without_rounding_it(new_store):
     store = new_store()
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     before = concatenated(store)
-    store.write(update([[8], [3], [1]], [torch.full((1, w), 5e6) for w in WIDTHS]), nothing())
+    write(store, update([[8], [3], [1]], [torch.full((1, w), 5e6) for w in WIDTHS]), nothing())
     after = concatenated(store)
     assert after.isfinite().all()
     torch.testing.assert_close(after[8], torch.full((12,), 5e6), rtol=1e-3, atol=0)
@@ -176,16 +174,16 @@ def test_larger_values_rescale_what_is_there_without_rounding_it(new_store):
 
 def test_norms_are_those_of_the_translated_features(new_store, translator):
     store = new_store()
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     vectors = concatenated(store) @ translator.weight.t() + translator.bias
     torch.testing.assert_close(store.norms, vectors.norm(dim=1), rtol=1e-4, atol=1e-4)
 
 
 def test_norms_follow_below_a_rewritten_coarse_cell(new_store, translator):
     store = new_store()
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     before = store.norms.clone()
-    changed = store.write(update([[4], [2], [1]]), torch.tensor([4, 5, 6]))
+    changed = write(store, update([[4], [2], [1]]), torch.tensor([4, 5, 6]))
     assert changed.tolist() == [4, 5, 6]
     expected = translator.norms(store.stored())
     torch.testing.assert_close(store.norms[:7], expected[:7], rtol=1e-4, atol=1e-4)
@@ -195,7 +193,7 @@ def test_norms_follow_below_a_rewritten_coarse_cell(new_store, translator):
 
 def test_slots_nothing_is_known_of_are_harmless(new_store, translator):
     store = new_store()
-    store.write(update([[0, 1], [0], [0]]), torch.tensor([2, 3]))
+    write(store, update([[0, 1], [0], [0]]), torch.tensor([2, 3]))
     assert store.is_known.tolist() == [True, True] + 7 * [False]
     assert (store.norms[2:] == 0).all()
     scores = QueryScores(translator, store.stored(), store.norms)
@@ -206,12 +204,12 @@ def test_slots_nothing_is_known_of_are_harmless(new_store, translator):
 
 def test_a_forgotten_slot_begins_anew(new_store):
     store = new_store()
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     store.forget([torch.tensor([8]), nothing(), nothing()])
     assert not store.is_known[8]
     assert store.norms[8] == 0
     other = torch.full((1, 3), 7.0)
-    store.write([LevelUpdate(torch.tensor([8]), other, torch.tensor([0.1])), *_none()], nothing())
+    write(store, [LevelUpdate(torch.tensor([8]), other, torch.tensor([0.1])), *_none()], nothing())
     assert (concatenated(store)[8, :3] == 7).all()
 
 
@@ -222,7 +220,7 @@ def _none():
 def test_it_grows_with_the_map_and_keeps_what_is_known(new_store):
     cells = Cells()
     store = new_store(cells)
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     before = concatenated(store)
     cells.parent = [
         torch.cat([cells.parent[0], torch.tensor([4, 4], dtype=torch.int32)]),
@@ -231,14 +229,14 @@ def test_it_grows_with_the_map_and_keeps_what_is_known(new_store):
     cells.lengths = [11, 5, 3]
     assert store.is_known.tolist() == 9 * [True] + 2 * [False]
     assert torch.equal(concatenated(store)[:9], before)
-    store.write(update([[9, 10], [4], [2]]), nothing())
+    write(store, update([[9, 10], [4], [2]]), nothing())
     assert store.is_known.all()
 
 
 def test_what_is_taken_can_be_put_into_another_store_at_other_slots(new_store):
     store, other = new_store(), new_store()
-    store.write(everything(1e5), nothing())
-    other.write(everything(), nothing())
+    write(store, everything(1e5), nothing())
+    write(other, everything(), nothing())
     source = [torch.arange(4, 9), torch.arange(2, 4), torch.arange(1, 2)]
     target = [torch.arange(5), torch.arange(2), torch.arange(1)]
     other._cells.parent = [
@@ -254,7 +252,7 @@ def test_what_is_taken_can_be_put_into_another_store_at_other_slots(new_store):
 
 def test_what_was_not_known_when_taken_is_not_known_when_put(new_store):
     store, other = new_store(), new_store()
-    other.write(everything(), nothing())
+    write(other, everything(), nothing())
     slots = [torch.arange(n) for n in NUM_CELLS]
     other.put(slots, store.take(slots))
     assert not other.is_known.any()
@@ -263,18 +261,18 @@ def test_what_was_not_known_when_taken_is_not_known_when_put(new_store):
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_numbers_that_are_not_finite_are_refused_and_nothing_changes(new_store, value):
     store = new_store()
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     before = concatenated(store)
     levels = everything()
     levels[2].feat[1, 0] = value
     with pytest.raises(ConcertoError, match='features are not finite, so nothing is stored'):
-        store.write(levels, nothing())
+        write(store, levels, nothing())
     assert torch.equal(concatenated(store), before)
 
 
 def test_labels_of_a_part_are_those_of_the_whole(new_store, translator):
     store = new_store()
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     head = ClassHead(
         weight=torch.randn(4, 12), bias=torch.randn(4), names=tuple('abcd'), vocabulary='toy'
     )
@@ -296,16 +294,16 @@ def test_labels_of_a_part_are_those_of_the_whole(new_store, translator):
 
 def test_reading_copies_no_features(new_store):
     store = new_store()
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     places = [level.feat.data_ptr() for level in store.stored().levels]
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     assert [level.feat.data_ptr() for level in store.stored().levels] == places
 
 
 def test_bytes_are_counted_by_level(new_store):
     store = new_store()
     assert store.bytes_per_level == (0, 0, 0)
-    store.write(everything(), nothing())
+    write(store, everything(), nothing())
     finest, middle, coarse = store.bytes_per_level
     assert finest >= 9 * (2 * 3 + 1 + 4)
     assert middle >= 4 * (2 * 4 + 1)
@@ -315,7 +313,7 @@ def test_bytes_are_counted_by_level(new_store):
 def test_it_can_be_written_inside_and_outside_inference_mode(new_store):
     store = new_store()
     with torch.inference_mode():
-        store.write(everything(), nothing())
-    store.write(everything(), nothing())
+        write(store, everything(), nothing())
+    write(store, everything(), nothing())
     store.forget([torch.tensor([0]), nothing(), nothing()])
     assert not store.is_known[0]

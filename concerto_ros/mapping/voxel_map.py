@@ -158,7 +158,7 @@ class VoxelMap:
     def free_share(self) -> float:
         """Share that is free of the table that is fullest: of voxels, blocks, or cells."""
         shares = [self._rows.slots.free_share, 1 - self._index.share_used]
-        return min(shares + [self.cells.free_share] if self.cells else shares)
+        return min([*shares, self.cells.free_share] if self.cells else shares)
 
     @property
     def num_bytes_used(self) -> int:
@@ -470,40 +470,49 @@ class VoxelMap:
         key = self.cells.key.all()[cell[changed]]
         self._mark_relabelled(torch.unique(key[key != FREE] >> PLACE_BITS))
 
-    def write_cells(
-        self,
-        voxel_key: Tensor,
-        cell_key: Sequence[Tensor],
-        inverse: Sequence[Tensor],
-        chunk_key: Tensor,
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Note what the network has looked at.
+    def claim_cells(self, cell_key: Sequence[Tensor], inverse: Sequence[Tensor]) -> list[Tensor]:
+        """Number the cells that the network has looked at.
 
         Args:
-            voxel_key: (V,) int64 of all voxels of the window.
             cell_key: Per level (M_s,) int64, key of any voxel in each cell, each cell once.
             inverse: Per level but the first, (M_{s-1},) int64, cell that holds each finer one.
-            chunk_key: (C,) int64 of the chunks that were seen whole: cells of theirs that are not
-                named hold no voxel any more and are freed.
 
         Returns:
-            slots: Per level the (M_s,) int64 numbers of the cells; -1 where the map holds them
-                no more.
-            freed: Per level the numbers that were freed.
+            Per level the (M_s,) int64 numbers of the cells; -1 where the map holds them no more.
         """
         assert self.cells is not None
         slots = [self.cells.claim(level, key)[0] for level, key in enumerate(cell_key)]
         for level, parent in enumerate(inverse):
             there = slots[level] >= 0
             self.cells.set_parents(level, slots[level][there], slots[level + 1][parent[there]])
+        return slots
+
+    def cells_of(self, voxel_key: Tensor) -> Tensor:
+        """Return the (M,) int64 sorted numbers of the cells of level 0 that hold voxels."""
+        assert self.cells is not None
+        cells = torch.unique(self.cells.slots(0, voxel_key))
+        return cells[cells >= 0]
+
+    def keep_cells(
+        self, voxel_key: Tensor, chunk_key: Tensor, kept: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Let voxels be in the cells that there are now, and free cells without voxels.
+
+        Args:
+            voxel_key: (V,) int64 of all voxels that were looked at.
+            chunk_key: (C,) int64 of the chunks that were seen whole.
+            kept: Per level the numbers of the cells in them that hold a voxel.
+
+        Returns:
+            Per level the numbers that were freed.
+        """
+        assert self.cells is not None
         chunk = self._index.chunks(chunk_key)
-        freed = self.cells.free_others(chunk[chunk >= 0], [slot[slot >= 0] for slot in slots])
+        freed = self.cells.free_others(chunk[chunk >= 0], list(kept))
         rows = torch.cat([self._index.rows(voxel_key), self.rows_of_chunks(chunk_key)])
         rows = rows[rows >= 0]
         self._rows.cell.all()[rows] = self.cells.slots(0, self.key(rows)).int()
-        touched = self._index.chunks(torch.unique(voxel_key >> CHUNK_SHIFT))
-        self._raise_revision(touched[touched >= 0])  # for who keeps a copy: features are others
-        return slots, freed
+        return freed
 
     def mark_looked_at(self, chunk_key: Tensor) -> None:
         """Take the surface of chunks (C,) for what the network sees: nothing there is dirty."""

@@ -149,6 +149,18 @@ def prepare_map(
     return PreparedCloud(points=_batch(grid, coord - center, color, normal), inverse=inverse)
 
 
+def centered(points: PointBatch, rows: Tensor) -> PointBatch:
+    """Return rows (M,) of one cloud with their middle at x = y = 0; cells and heights stay."""
+    coord = points.coord[rows]
+    coord = coord - _center(coord, has_floor=False)
+    return PointBatch(
+        coord=coord,
+        grid_coord=points.grid_coord[rows],
+        feat=torch.cat([coord, points.feat[rows, 3:]], dim=1),
+        offset=torch.tensor([len(coord)], device=coord.device),
+    )
+
+
 def voxel_grid(coord: Tensor, voxel_size: float) -> Tensor:
     """Return the (N, 3) int64 cells of (N, 3) float32 coordinates [m], counted from the lowest.
 

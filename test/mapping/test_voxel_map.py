@@ -209,7 +209,9 @@ def look_at(voxel_map, chunk_key=None):
         key = key[first]
         keys.append(key)
         inverses.append(inverse)
-    return voxel_map.write_cells(voxel_map.key(rows), keys, inverses[1:], chunk_key)
+    slots = voxel_map.claim_cells(keys, inverses[1:])
+    freed = voxel_map.keep_cells(voxel_map.key(rows), chunk_key, slots)
+    return slots, freed
 
 
 def name(voxel_map, cell, label, confidence, column=1):
