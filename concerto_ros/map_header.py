@@ -12,6 +12,7 @@ from concerto_ros.semantics import Translator
 from concerto_ros.storage import MapInfo
 
 Names = tuple[str, ...]
+TRANSLATOR = 'translator'  # its name among the weights of a map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,8 +1,9 @@
 """MapQuery: what a text search needs of a map that lies in memory and on the disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 
 from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.labelled_map import LabelledMap
-from concerto_ros.paging import Paging
 from concerto_ros.search.object_search import (
     Chosen,
     ObjectSearch,
@@ -23,9 +23,22 @@ from concerto_ros.structures import SearchResult
 from concerto_ros.world import World
 
 
+class Elsewhere(Protocol):
+    """Chunks of a map that are not in memory."""
+
+    @property
+    def keys(self) -> frozenset[int]:
+        """Their keys."""
+        ...
+
+    def parts(self, keys: Iterable[int], config: SemanticsConfig) -> Iterator[LabelledMap]:
+        """Read some, as `LabelledMap.parts` does."""
+        ...
+
+
 def begin_search(
     labelled: LabelledMap,
-    paging: Paging,
+    paging: Elsewhere,
     world: World,
     search: ObjectSearch,
     config: SemanticsConfig,
@@ -38,7 +51,7 @@ def begin_search(
 
     Args:
         labelled: The map in memory.
-        paging: The rest of it.
+        paging: The rest of it, see `Paging`.
         world: Where its submaps are.
         search: Groups voxels into objects.
         config: Of the labels.

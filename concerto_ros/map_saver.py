@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from concerto_ros.errors import ConcertoError, MapFileError
-from concerto_ros.map_header import translator_digest
+from concerto_ros.map_header import TRANSLATOR, translator_digest
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.storage import Chunk, Content, MapWriter, WeightsFile, Written
 
@@ -125,4 +125,4 @@ def _weights(pipeline: PerceptionPipeline) -> dict[str, WeightsFile]:
     translator = pipeline.translator
     if translator is None:
         return {}
-    return {'translator': WeightsFile(translator_digest(translator), translator.save)}
+    return {TRANSLATOR: WeightsFile(translator_digest(translator), translator.save)}

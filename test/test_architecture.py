@@ -25,7 +25,7 @@ LAYERS = [
     ('concerto_ros.map_query', 'concerto_ros.cloud_reader', 'concerto_ros.map_feed',
      'concerto_ros.map_resume'),
     ('concerto_ros.pipeline',),
-    ('concerto_ros.map_saver',),
+    ('concerto_ros.map_saver', 'concerto_ros.map_reader'),
     ('concerto_ros.io', 'concerto_ros.visualization', 'concerto_ros.rooms'),
     ('concerto_ros.ros', 'concerto_ros.cli', 'training'),
 ]  # fmt: skip

@@ -1,8 +1,7 @@
-"""Maps as files, and the search in them.
+"""Maps as files, and the search in those that are one file.
 
-pipeline.saved_map('map').save('out/map.safetensors')
-search = MapSearch(SavedMap.load('out/map.safetensors'))
-result, probability = search.search('blue chair')
+folder = MapFolder.open('out/map')
+arrays = folder.read(key)
 """
 
 from concerto_ros.storage.chunk_file import StoredFile
@@ -12,6 +11,7 @@ from concerto_ros.storage.map_search import MapSearch
 from concerto_ros.storage.map_writer import Chunk, Content, MapWriter, WeightsFile, Written
 from concerto_ros.storage.page_files import PageFiles
 from concerto_ros.storage.saved_map import FILE_NAME, FORMAT, MapFeatures, SavedMap
+from concerto_ros.storage.search_settings import search_settings
 
 __all__ = [
     'FILE_NAME',
@@ -29,4 +29,5 @@ __all__ = [
     'WeightsFile',
     'Written',
     'is_single_file',
+    'search_settings',
 ]

@@ -219,14 +219,9 @@ class _NewFiles:
             return saved
         path = self._path(f'{CHUNKS}/{key:016x}')
         num_voxels, arrays = chunk.content()
-        if isinstance(arrays, StoredFile):
-            file = link(arrays, path)
-        else:
-            file = write_arrays(path, arrays)
+        file = link(arrays, path) if isinstance(arrays, StoredFile) else write_arrays(path, arrays)
         self.num_chunks += 1
-        return ChunkEntry(
-            **self._described(file), revision=chunk.revision, num_voxels=num_voxels
-        )
+        return ChunkEntry(**self._described(file), revision=chunk.revision, num_voxels=num_voxels)
 
     def weights(self, name: str, one: WeightsFile, saved: WeightsEntry | None) -> WeightsEntry:
         if saved is not None and saved.digest == one.digest:

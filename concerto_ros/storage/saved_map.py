@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from concerto_ros import __version__
-from concerto_ros.config.schema import ConcertoConfig, SearchConfig
-from concerto_ros.config.tree import Value, build, flatten
+from concerto_ros.config.schema import SearchConfig
+from concerto_ros.config.tree import Value
 from concerto_ros.errors import CheckpointError, ConcertoError, MapFileError
 from concerto_ros.model import StoredFeatures
 from concerto_ros.model.stored_features import StoredLevel
 from concerto_ros.search.object_search import SearchPoints
 from concerto_ros.semantics import Translator
+from concerto_ros.storage.search_settings import search_settings
 from concerto_ros.weights_file import Weights, read_weights_file, write_weights
 
 FILE_NAME = 'map.safetensors'  # in a folder of `concerto map`
@@ -85,9 +86,7 @@ class SavedMap:
         Raises:
             ConfigError: A value is out of range.
         """
-        known = {p.name for p in flatten(ConcertoConfig()) if p.name.startswith('search.')}
-        values = {name: value for name, value in self.settings.items() if name in known}
-        return build(ConcertoConfig, values).search
+        return search_settings(self.settings).search
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file, whole or not at all; an older one is replaced.
