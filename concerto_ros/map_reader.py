@@ -7,11 +7,9 @@ result = reader.search('blue chair')
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from concerto_ros.config.schema import SemanticsConfig
@@ -24,7 +22,7 @@ from concerto_ros.search.object_search import ObjectSearch, check_query
 from concerto_ros.search.regions import Region
 from concerto_ros.search.registry import ObjectRegistry
 from concerto_ros.semantics import Translator, load_text_encoder
-from concerto_ros.storage import MapFolder, search_settings
+from concerto_ros.storage import Heat, MapFolder, search_settings
 from concerto_ros.structures import MapCloud, SearchResult
 from concerto_ros.trained_weights import Language, TrainedWeights
 from concerto_ros.world import World
@@ -122,7 +120,7 @@ class MapReader:
         )
         return find(max_results=max_results, min_score=min_score)
 
-    def heat(self, text: str) -> 'Heat':
+    def heat(self, text: str) -> Heat:
         """Return all points, and how well each fits a text.
 
         Raises:
@@ -149,22 +147,6 @@ class MapReader:
         """Read the chunks, some at a time; first, a map without any."""
         read = self._chunks.parts(self._chunks.keys, self._config.semantics)
         return chain([self._labelled], read)
-
-
-class Heat(NamedTuple):
-    """How well points fit a text.
-
-    Attributes:
-        coord: (N, 3) float32 in the world [m].
-        color: (N, 3) uint8 RGB.
-        normal: (N, 3) float32 unit vectors; zero where unknown.
-        probability: (N,) float32 in 0..1; NaN where the network has not looked.
-    """
-
-    coord: NDArray[np.float32]
-    color: NDArray[np.uint8]
-    normal: NDArray[np.float32]
-    probability: NDArray[np.float32]
 
 
 class _Chunks:

@@ -18,7 +18,7 @@ from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import from_quaternion, level
 from concerto_ros.io.bag_writer import T_LINK_OPTICAL, write_bag
 from concerto_ros.pipeline import PerceptionPipeline
-from concerto_ros.storage import SavedMap
+from concerto_ros.storage import MapFolder
 from concerto_ros.visualization.ply import read_ply
 
 ROOM_LOW, ROOM_HIGH = np.array([-1.5, -1.2, 0.0]), np.array([1.5, 1.2, 2.0])
@@ -82,6 +82,10 @@ def summary_of(folder):
     return json.loads((folder / 'summary.json').read_text())
 
 
+def content_of(folder):
+    return {file: file.read_bytes() for file in folder.rglob('*') if file.is_file()}
+
+
 def distance_to_room(coord):
     """Return how far points are from the nearest wall, floor or ceiling."""
     return np.abs(np.stack([coord - ROOM_LOW, coord - ROOM_HIGH])).min(axis=(0, 2))
@@ -101,7 +105,7 @@ def test_a_bag_becomes_a_map_a_picture_and_a_summary(bag, map_to, capsys):
     assert code == 0
     cloud, summary = read_ply(folder / 'map.ply'), summary_of(folder)
     assert sorted(f.name for f in folder.iterdir()) == [
-        'map.ply', 'map.png', 'map.safetensors', 'summary.json'
+        'map', 'map.ply', 'map.png', 'summary.json'
     ]  # fmt: skip
     assert distance_to_room(cloud.coord).max() < 0.01
     assert (cloud.color == (200, 100, 50)).all()
@@ -109,7 +113,11 @@ def test_a_bag_becomes_a_map_a_picture_and_a_summary(bag, map_to, capsys):
     assert summary['frames'] == {'used': 6, 'dropped': {}}
     size = summary['map']
     assert 1000 < size['points'] == len(cloud) <= size['voxels']
-    assert size['bytes_per_voxel'] == pytest.approx(size['bytes'] / size['voxels'], rel=0.01)
+    assert {'voxels', 'index'} <= set(size['bytes']) == set(size['bytes_per_surface_voxel'])
+    assert size['bytes_per_surface_voxel']['voxels'] * len(cloud) == pytest.approx(
+        size['bytes']['voxels'], rel=0.01
+    )
+    assert size['paged_bytes'] == 0
     assert {'reading', 'points', 'fusion', 'semantics', 'writing'} <= set(summary['seconds'])
     assert summary['settings']['map.voxel_size'] == 0.05
     assert summary['versions']['concerto_ros'] == __version__
@@ -128,7 +136,7 @@ def test_the_map_is_in_the_map_frame_though_it_is_fused_in_odom(tmp_path, map_to
     write_bag(tmp_path / 'b', [room_frame(i) for i in range(3)], T_map_odom=T_map_odom)
     _, folder = map_to(tmp_path / 'b')
     assert summary_of(folder)['source']['frame_id'] == 'odom'
-    assert SavedMap.load(folder).frame_id == 'map'
+    assert MapFolder.open(folder / 'map').info.frame_id == 'map'
     assert distance_to_room(read_ply(folder / 'map.ply').coord).max() < 0.01
 
 
@@ -258,7 +266,7 @@ def test_an_output_that_is_a_file_is_refused(bag, tmp_path, map_to, capsys):
 
 def test_ctrl_c_ends_cleanly_and_leaves_the_last_map(bag, map_to, capsys, monkeypatch):
     _, folder = map_to(bag)
-    before = {file: file.read_bytes() for file in folder.iterdir()}
+    before = content_of(folder)
     integrate = PerceptionPipeline.integrate
 
     def interrupted(pipeline, frame):
@@ -269,7 +277,7 @@ def test_ctrl_c_ends_cleanly_and_leaves_the_last_map(bag, map_to, capsys, monkey
     capsys.readouterr()
     assert map_to(bag)[0] == 130
     assert_one_line(capsys, 'interrupted')
-    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+    assert content_of(folder) == before
 
 
 def test_version_and_help_are_printed(capsys):

@@ -4,12 +4,11 @@ import argparse
 import json
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from concerto_ros.cli.map_run import MapRun, map_all
+from concerto_ros.cli.map_run import MapRun, is_moved, map_all
 from concerto_ros.cli.map_summary import print_summary, summarise
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import Value, build, flatten, parse_value, read_yaml
@@ -32,8 +31,8 @@ def add_map_command(commands: Any) -> argparse.ArgumentParser:
         'map',
         help='map a recording',
         allow_abbrev=False,
-        description='Map a recording and write DIR/map.ply, DIR/map.png, DIR/map.safetensors (for '
-        'concerto search) and DIR/summary.json.',
+        description='Map a recording and write DIR/map.ply, DIR/map.png, DIR/map (a folder, for '
+        'concerto search and to go on from) and DIR/summary.json.',
         epilog='Parameters and their defaults: python -m concerto_ros.config. '
         'Example: concerto map kitchen.mcap -o out/kitchen map.voxel_size=0.03',
     )
@@ -51,6 +50,14 @@ def add_map_command(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '-o', '--output', metavar='DIR', type=Path, required=True, help='made if it is missing'
+    )
+    parser.add_argument(
+        '--continue',
+        metavar='MAP',
+        dest='continues',
+        type=Path,
+        help='go on with a map that "concerto map" or the node saved, by its settings; what is '
+        'mapped is written to the output, which may be the same',
     )
     parser.add_argument(
         '--params', metavar='FILE', type=Path, help='ROS parameter file, as for the node'
@@ -75,23 +82,39 @@ def add_map_command(commands: Any) -> argparse.ArgumentParser:
 
 
 def _run_map(args: argparse.Namespace) -> None:
-    config = _read_config(args.params, args.settings)
+    config = _read_config(args.params, args.settings, _saved_settings(args.continues))
     with open_source(args.source, **_source_options(args, config)) as source:
         # Read when torch is loaded: its threads must not spin for cores that others keep busy.
         os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
         from concerto_ros.pipeline import PerceptionPipeline  # torch takes seconds to import
 
-        pipeline = PerceptionPipeline(config)
-        _make_folder(args.output)
-        run = map_all(source, pipeline)
-        _write(args.output, source, pipeline, run)
+        with closing(PerceptionPipeline(config)) as pipeline:
+            run = MapRun(notices=list(pipeline.notices))
+            if args.continues:
+                run.load(pipeline, args.continues)
+            _make_folder(args.output)
+            map_all(source, pipeline, run)
+            _write(args.output, source, pipeline, run)
 
 
-def _read_config(file: Path | None, settings: Iterable[str]) -> ConcertoConfig:
-    """Return the defaults, changed by a parameter file, changed by NAME=VALUE texts."""
-    values: dict[str, Value] = {}
+def _saved_settings(path: Path | None) -> dict[str, Value]:
+    """Return the settings of a map that is to be continued, but for those of the machine."""
+    if path is None:
+        return {}
+    from concerto_ros.storage import MapFolder, find_map  # torch takes seconds to import
+
+    known = {p.name for p in flatten(ConcertoConfig())} - {'map.device'}
+    settings = MapFolder.open(find_map(path)).info.settings
+    return {name: value for name, value in settings.items() if name in known}
+
+
+def _read_config(
+    file: Path | None, settings: Iterable[str], saved: dict[str, Value]
+) -> ConcertoConfig:
+    """Return the defaults, changed by those of a map, by a parameter file, by NAME=VALUE texts."""
+    values = dict(saved)
     if file is not None:
-        values = {k: v for k, v in read_yaml(file).items() if not k.startswith(_OF_ROS)}
+        values |= {k: v for k, v in read_yaml(file).items() if not k.startswith(_OF_ROS)}
     params = {p.name: p for p in flatten(ConcertoConfig())}
     for setting in settings:
         name, equals, text = setting.partition('=')
@@ -133,16 +156,21 @@ def _is_bag(path: Path) -> bool:
 
 
 def _make_folder(path: Path) -> None:
+    """Make the folder of all output; say before hours of work if no map can be saved there."""
+    from concerto_ros.storage import FOLDER_NAME, MapFolder
+
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise MapFileError(f'cannot make the folder {str(path)!r}: {err.strerror}') from err
+    if (path / FOLDER_NAME).is_file() or any((path / FOLDER_NAME).glob('manifest.json')):
+        MapFolder.open(path / FOLDER_NAME)
 
 
 def _write(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline', run: MapRun) -> None:
     """Write all files, each whole or not at all, and print the summary."""
     with run.timed('writing'):
-        cloud = pipeline.cloud(source.T_map_fusion)
+        cloud = pipeline.cloud()
         write_ply(folder / 'map.ply', cloud)
         map_picture(
             folder / 'map.png',
@@ -151,11 +179,6 @@ def _write(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline', ru
             voxel_size=pipeline.config.map.voxel_size,
         )
         _save_map(folder, source, pipeline)
-    if 0 < run.num_labelled < len(cloud):
-        run.notices.append(
-            f'only the {run.num_labelled:,} of {len(cloud):,} points nearest to the last camera '
-            'are labelled: raise semantics.max_points'
-        )
     summary = summarise(source, pipeline, run, cloud)
     with replacing(folder / 'summary.json', '.json') as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
@@ -163,8 +186,9 @@ def _write(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline', ru
 
 
 def _save_map(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline') -> None:
-    from concerto_ros.storage import FILE_NAME
+    from concerto_ros.map_saver import MapSaver
+    from concerto_ros.storage import FOLDER_NAME
 
-    is_moved = not np.array_equal(source.T_map_fusion, np.eye(4))
-    frame_id = pipeline.config.frames.map if is_moved else source.frame_id
-    pipeline.saved_map(frame_id, source.T_map_fusion).save(folder / FILE_NAME)
+    frame_id = pipeline.config.frames.map if is_moved(source) else source.frame_id
+    with MapSaver(folder / FOLDER_NAME) as saver:
+        saver.save(pipeline, frame_id)

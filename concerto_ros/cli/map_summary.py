@@ -38,8 +38,9 @@ def summarise(
             'voxel_size': pipeline.config.map.voxel_size,
             'low': low,
             'high': high,
-            'bytes': pipeline.memory_bytes,
-            'bytes_per_voxel': round(pipeline.memory_bytes / pipeline.num_voxels, 1),
+            'bytes': pipeline.memory,
+            'bytes_per_surface_voxel': _per_voxel(pipeline),
+            'paged_bytes': pipeline.paged_bytes,
         },
         'labels': _label_summary(pipeline.labels, cloud.label),
         'language_labels': _label_summary(pipeline.language_labels, cloud.language_label),
@@ -48,6 +49,12 @@ def summarise(
         'settings': {p.name: p.value for p in flatten(pipeline.config)},
         'versions': _versions(),
     }
+
+
+def _per_voxel(pipeline: 'PerceptionPipeline') -> dict[str, float]:
+    """Return the memory of each layer per voxel of the surface that is in memory [bytes]."""
+    _, num_points = pipeline.num_language_labels()
+    return {layer: round(size / max(1, num_points), 1) for layer, size in pipeline.memory.items()}
 
 
 def _label_summary(labels: Labels, ids: np.ndarray) -> dict[str, Any]:
@@ -82,16 +89,23 @@ def print_summary(summary: dict[str, Any], folder: Path) -> None:
         f'map      {voxels["points"]:,} surface points of {voxels["voxels"]:,} voxels of '
         f'{voxels["voxel_size"]:g} m, {size} m'
     )
-    print(
-        f'memory   {voxels["bytes"] / 1e6:.1f} MB, {voxels["bytes_per_voxel"]:.0f} bytes per voxel'
-    )
+    print(f'memory   {_memory_sentence(voxels)}')
     print(f'labels   {_label_sentence(summary["labels"])}')
     stages = ', '.join(f'{stage} {value:.1f}' for stage, value in seconds.items())
     print(f'seconds  {stages}')
     for notice in summary['notices']:
         print(f'note     {notice}')
-    names = ('map.ply', 'map.png', 'map.safetensors', 'summary.json')
+    names = ('map.ply', 'map.png', 'map', 'summary.json')
     print(f'written  {", ".join(str(folder / name) for name in names)}')
+
+
+def _memory_sentence(voxels: dict[str, Any]) -> str:
+    """Return how large the map is, and what of a voxel that is."""
+    per_voxel = voxels['bytes_per_surface_voxel']
+    layers = ', '.join(f'{layer} {size:.0f}' for layer, size in per_voxel.items() if size)
+    paged = f', {voxels["paged_bytes"] / 1e6:.1f} MB on the disk' if voxels['paged_bytes'] else ''
+    total = sum(voxels['bytes'].values()) / 1e6
+    return f'{total:.1f} MB{paged}; {sum(per_voxel.values()):.0f} B per surface point: {layers}'
 
 
 def _label_sentence(labels: dict[str, Any]) -> str:

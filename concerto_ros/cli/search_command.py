@@ -29,7 +29,10 @@ def add_search_command(commands: Any) -> argparse.ArgumentParser:
     )
     parser.set_defaults(run=_run_search, interrupted='the map is as it was', more='texts')
     parser.add_argument(
-        'map', metavar='MAP', type=Path, help='folder of "concerto map", or its map.safetensors'
+        'map',
+        metavar='MAP',
+        type=Path,
+        help='folder of "concerto map" or of a map that the node saved, or a map.safetensors',
     )
     parser.add_argument(
         'texts',
@@ -80,25 +83,25 @@ def _run_search(args: argparse.Namespace) -> None:
         check_target(args.output, '.png')
     # Read when torch is loaded: its threads must not spin for cores that others keep busy.
     os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
-    from concerto_ros.search.object_search import check_query  # torch takes seconds to import
-    from concerto_ros.storage import MapSearch, SavedMap
+    from concerto_ros.cli.searched_map import open_map  # torch takes seconds to import
+    from concerto_ros.search.object_search import check_query
 
     texts = list(dict.fromkeys(check_query(text) for text in args.texts))
-    saved = SavedMap.load(args.map)
-    search = MapSearch(saved, args.translator, args.text_encoder)
+    path, searched = open_map(args.map, args.translator, args.text_encoder)
     limits = {'max_results': args.max_results, 'min_score': args.min_score}
-    scene = HeatScene(
-        coord=saved.points.coord,
-        color=saved.color,
-        normal=saved.normal.astype(np.float32),
-        voxel_size=saved.points.voxel_size,
-        min_score=args.min_score or search.min_score,
-        region=region,
-    )
-    for text, picture in zip(texts, _pictures(args, len(texts)), strict=True):
-        result, probability = search.search(text, region=region, **limits)
+    for text, picture in zip(texts, _pictures(args, path, len(texts)), strict=True):
+        result = searched.search(text, region=region, **limits)
         print_answer(text, result, has_region=region is not None)
-        heat_picture(picture, scene, probability, text, result)
+        heat = searched.heat(text)
+        scene = HeatScene(
+            coord=heat.coord,
+            color=heat.color,
+            normal=heat.normal.astype(np.float32),
+            voxel_size=searched.voxel_size,
+            min_score=args.min_score or searched.min_score,
+            region=region,
+        )
+        heat_picture(picture, scene, heat.probability, text, result)
         print(f'written  {picture}\n')
 
 
@@ -116,10 +119,9 @@ def _region(text: str) -> Corners | None:
     return low, high
 
 
-def _pictures(args: argparse.Namespace, count: int) -> list[Path]:
+def _pictures(args: argparse.Namespace, map_path: Path, count: int) -> list[Path]:
     """Return the file of each picture."""
-    folder = args.map if args.map.is_dir() else args.map.parent
-    path: Path = args.output or folder / 'search.png'
+    path: Path = args.output or map_path.parent / 'search.png'
     if count == 1:
         return [path]
     return [path.with_stem(f'{path.stem}_{number}') for number in range(1, count + 1)]

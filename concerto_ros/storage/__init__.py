@@ -6,8 +6,8 @@ arrays = folder.read(key)
 
 from concerto_ros.storage.chunk_file import StoredFile
 from concerto_ros.storage.manifest import MapInfo
-from concerto_ros.storage.map_folder import MapFolder, is_single_file
-from concerto_ros.storage.map_search import MapSearch
+from concerto_ros.storage.map_folder import FOLDER_NAME, MapFolder, find_map, is_single_file
+from concerto_ros.storage.map_search import Heat, MapSearch
 from concerto_ros.storage.map_writer import Chunk, Content, MapWriter, WeightsFile, Written
 from concerto_ros.storage.page_files import PageFiles
 from concerto_ros.storage.saved_map import FILE_NAME, FORMAT, MapFeatures, SavedMap
@@ -15,9 +15,11 @@ from concerto_ros.storage.search_settings import search_settings
 
 __all__ = [
     'FILE_NAME',
+    'FOLDER_NAME',
     'FORMAT',
     'Chunk',
     'Content',
+    'Heat',
     'MapFeatures',
     'MapFolder',
     'MapInfo',
@@ -28,6 +30,7 @@ __all__ = [
     'StoredFile',
     'WeightsFile',
     'Written',
+    'find_map',
     'is_single_file',
     'search_settings',
 ]

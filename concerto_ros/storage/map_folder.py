@@ -10,6 +10,8 @@ from concerto_ros.storage.chunk_file import StoredFile, read_arrays
 from concerto_ros.storage.manifest import MANIFEST, ChunkEntry, FileEntry, Manifest, MapInfo
 from concerto_ros.storage.saved_map import FILE_NAME
 
+FOLDER_NAME = 'map'  # in a folder of `concerto map`
+
 
 class MapFolder:
     """A map on the disk as it was when it was opened; nothing is locked.
@@ -94,6 +96,17 @@ class MapFolder:
             raise
         self._verified.add(entry)
         return file
+
+
+def find_map(path: str | Path) -> Path:
+    """Return a path, or the map in it if it is a folder that `concerto map` wrote.
+
+    Raises:
+        OSError: The path may not be looked at.
+    """
+    path = Path(path)
+    is_outer = not (path / MANIFEST).is_file() and (path / FOLDER_NAME / MANIFEST).is_file()
+    return path / FOLDER_NAME if is_outer else path
 
 
 def is_single_file(path: str | Path) -> bool:

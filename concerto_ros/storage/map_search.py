@@ -1,6 +1,7 @@
-"""MapSearch: answers about a saved map, without the network that looked at it."""
+"""MapSearch: answers about a map of one file, without the network that looked at it."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,22 @@ from concerto_ros.search.registry import ObjectRegistry
 from concerto_ros.semantics import QueryScores, Rivals, Translator, load_text_encoder
 from concerto_ros.storage.saved_map import SavedMap
 from concerto_ros.structures import SearchResult
+
+
+class Heat(NamedTuple):
+    """How well points fit a text.
+
+    Attributes:
+        coord: (N, 3) float32 in the world [m].
+        color: (N, 3) uint8 RGB.
+        normal: (N, 3) float32 unit vectors; zero where unknown.
+        probability: (N,) float32 in 0..1; NaN where the network has not looked.
+    """
+
+    coord: NDArray[np.float32]
+    color: NDArray[np.uint8]
+    normal: NDArray[np.float32]
+    probability: NDArray[np.float32]
 
 
 class MapSearch:
@@ -37,6 +54,7 @@ class MapSearch:
                 'with semantics.checkpoint and semantics.translator set to trained weights'
             )
         self._points, self._cell = saved.points, saved.features.cell
+        self._colors = saved.color, saved.normal.astype(np.float32)
         self._translator = saved.features.translator
         if translator:
             self._translator = _load_translator(translator, saved.features.backbone)
@@ -50,6 +68,11 @@ class MapSearch:
         )
 
     @property
+    def voxel_size(self) -> float:
+        """Edge length of a voxel [m]."""
+        return self._points.voxel_size
+
+    @property
     def min_score(self) -> float:
         """Least score of a point of an object where a query names none."""
         return self._search.min_score
@@ -61,31 +84,39 @@ class MapSearch:
         region: Region | None = None,
         max_results: int = 0,
         min_score: float = 0.0,
-    ) -> tuple[SearchResult, NDArray[np.float32]]:
+    ) -> SearchResult:
         """Find what a text describes; the arguments are those of `PerceptionPipeline.search`.
-
-        Returns:
-            The answer, and (N,) float32 in 0..1, how well each point fits; NaN where the network
-            has not looked.
 
         Raises:
             SearchError: The text is empty or not known to the encoder, or a limit is not valid.
         """
         text = check_query(text)
-        embedding = self._translator.encode(self._encoder, [text])
-        of_cell = self._scores.probability(text, embedding, self._rivals).numpy()
-        probability = np.full(len(self._points), np.nan, dtype=np.float32)
-        is_known = self._cell >= 0
-        probability[is_known] = of_cell[self._cell[is_known]]
         result = self._search.search(
             self._points,
-            probability,
+            self._probability(text),
             text,
             region=region,
             max_results=max_results,
             min_score=min_score,
         )
-        return dataclasses.replace(result, text_encoder=self._encoder.name), probability
+        return dataclasses.replace(result, text_encoder=self._encoder.name)
+
+    def heat(self, text: str) -> Heat:
+        """Return all points, and how well each fits a text.
+
+        Raises:
+            SearchError: The text is empty or not known to the encoder.
+        """
+        probability = self._probability(check_query(text))
+        return Heat(self._points.coord, *self._colors, probability)
+
+    def _probability(self, text: str) -> NDArray[np.float32]:
+        embedding = self._translator.encode(self._encoder, [text])
+        of_cell = self._scores.probability(text, embedding, self._rivals).numpy()
+        probability = np.full(len(self._points), np.nan, dtype=np.float32)
+        is_known = self._cell >= 0
+        probability[is_known] = of_cell[self._cell[is_known]]
+        return probability
 
 
 def _load_translator(file: str, backbone: str) -> Translator:

@@ -10,20 +10,47 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from concerto_ros.config.schema import ConcertoConfig
-from concerto_ros.config.tree import build
+from concerto_ros.config.tree import build, flatten
 from concerto_ros.errors import CheckpointError, MapFileError, SearchError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import from_quaternion
+from concerto_ros.map_query import search_points
 from concerto_ros.model import load_checkpoint, save_checkpoint
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
 from concerto_ros.semantics import Translator
-from concerto_ros.storage import MapSearch, SavedMap
+from concerto_ros.storage import MapFeatures, MapSearch, SavedMap
 
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 SMALL = {'map.device': 'cpu', 'depth.stride': 2, 'search.min_size': 0.04}
 T = from_quaternion((10, 0, 1), (0, 0, 1, 1))  # from the frame of the fusion to that of answers
 TEXTS = ('blue chair', 'lamp', 'wall')
+
+
+def saved_map(pipeline):
+    """Return a map as `concerto map` wrote it before there were folders."""
+    voxels, labeler, world = pipeline._map, pipeline._labeler, pipeline._world()
+    rows = voxels.surface_rows()
+    cloud, features = world.cloud(voxels, rows), None
+    if labeler.language:
+        known = labeler.store.is_known.nonzero()[:, 0]
+        row = torch.full((len(labeler.store.is_known) + 1,), -1, dtype=torch.int32)
+        row[known] = torch.arange(len(known), dtype=torch.int32)
+        features = MapFeatures(
+            stored=labeler.store.part(known),
+            cell=row[voxels.cell(rows)].numpy(),
+            backbone=labeler.weights.digest,
+            translator=labeler.language.translator,
+            vocabulary=labeler.vocabulary,
+        )
+    return SavedMap(
+        points=search_points(pipeline._labelled, world, rows),
+        color=cloud.color,
+        normal=cloud.normal.astype(np.float16),
+        frame_id='map',
+        features=features,
+        settings={p.name: p.value for p in flatten(pipeline.config)},
+    )
 
 
 def mapped(values):
@@ -33,6 +60,7 @@ def mapped(values):
         pipeline.integrate(frame)
     pipeline.update_semantics()
     pipeline.integrate(frames[5])  # so that the network has not seen all of the map
+    pipeline.correct(T)
     return pipeline
 
 
@@ -54,7 +82,7 @@ def pipeline(request, weights, tmp_path_factory):
 @pytest.fixture(scope='module')
 def file(pipeline, tmp_path_factory):
     path = tmp_path_factory.mktemp('saved') / 'map.safetensors'
-    pipeline.saved_map('map', T).save(path)
+    saved_map(pipeline).save(path)
     return path
 
 
@@ -68,16 +96,17 @@ def test_a_saved_map_answers_as_the_pipeline_does(pipeline, file):
     region = (np.array([8.0, -2, 0]), np.array([11.0, 1, 2]))
     for text in TEXTS:
         for limits in ({}, {'region': region}, {'max_results': 500, 'min_score': 0.2}):
-            answer, probability = search.search(text, **limits)
-            assert_same(answer, pipeline.search(text, T_map_fusion=T, **limits))
-            assert len(probability) == len(pipeline.cloud())
+            answer = search.search(text, **limits)
+            assert_same(answer, pipeline.search(text, **limits))
+    probability = search.heat(text).probability
+    assert len(probability) == len(pipeline.cloud())
     assert 0 < np.isnan(probability).mean() < 0.5
     assert len(answer.objects) > 1
     assert answer.text_encoder == 'test space'
 
 
 def test_what_is_loaded_is_what_was_saved(pipeline, file):
-    cloud, saved = pipeline.cloud(T), SavedMap.load(file)
+    cloud, saved = pipeline.cloud(), SavedMap.load(file)
     np.testing.assert_array_equal(saved.points.coord, cloud.coord)
     np.testing.assert_array_equal(saved.points.label, cloud.language_label)
     np.testing.assert_array_equal(saved.color, cloud.color)
@@ -116,7 +145,7 @@ def test_a_map_can_be_searched_without_the_translator_that_it_was_made_with(file
     dataclasses.replace(saved, settings=moved).save(tmp_path / 'map.safetensors')
     elsewhere = SavedMap.load(tmp_path)
     assert elsewhere.settings['semantics.translator'] == moved['semantics.translator']
-    assert_same(MapSearch(elsewhere).search('lamp')[0], MapSearch(saved).search('lamp')[0])
+    assert_same(MapSearch(elsewhere).search('lamp'), MapSearch(saved).search('lamp'))
 
 
 def test_names_of_the_translator_compete_with_a_query(file):
@@ -126,7 +155,7 @@ def test_names_of_the_translator_compete_with_a_query(file):
     def probability(vocabulary, names):
         translator = dataclasses.replace(own.translator, names=names)
         features = dataclasses.replace(own, translator=translator, vocabulary=vocabulary)
-        return MapSearch(dataclasses.replace(saved, features=features)).search('lamp')[1]
+        return MapSearch(dataclasses.replace(saved, features=features)).heat('lamp').probability
 
     among_names = probability(vocabulary, ('wall', 'blue chair'))
     np.testing.assert_array_equal(among_names, probability((*vocabulary, 'blue chair'), ()))
@@ -154,7 +183,7 @@ def test_all_of_the_translator_is_saved(file, tmp_path):
 
 def test_a_region_outside_of_the_map_is_unobserved(file):
     region = (np.array([100.0, 100, 0]), np.array([101.0, 101, 2]))
-    answer, _ = MapSearch(SavedMap.load(file)).search('wall', region=region)
+    answer = MapSearch(SavedMap.load(file)).search('wall', region=region)
     assert (answer.verdict, answer.objects, answer.observed_share) == ('unobserved', (), 0)
 
 
@@ -173,7 +202,7 @@ def test_a_question_that_cannot_be_answered_is_refused(file, text, words):
 
 
 def test_a_map_without_features_says_what_is_missing(tmp_path):
-    mapped({'semantics.checkpoint': ''}).saved_map('map').save(tmp_path / 'map.safetensors')
+    saved_map(mapped({'semantics.checkpoint': ''})).save(tmp_path / 'map.safetensors')
     saved = SavedMap.load(tmp_path)
     assert len(saved.points) > 1000
     assert saved.features is None
@@ -183,7 +212,7 @@ def test_a_map_without_features_says_what_is_missing(tmp_path):
 
 def test_an_empty_map_is_saved_too(weights, tmp_path):
     empty = PerceptionPipeline(build(ConcertoConfig, {**SMALL, **weights}))
-    empty.saved_map('map').save(tmp_path / 'map.safetensors')
+    saved_map(empty).save(tmp_path / 'map.safetensors')
     assert len(SavedMap.load(tmp_path).points) == 0
 
 
@@ -207,7 +236,7 @@ def test_translators_and_encoders_that_do_not_fit_are_refused(weights, file, tmp
         MapSearch(saved, str(tmp_path / 'absent.pth'))
     same = variant('d.pth', backbone=saved.features.backbone, logit_scale=5.0)
     mine = MapSearch(saved, same, weights['semantics.text_encoder'])
-    assert_same(mine.search('lamp')[0], MapSearch(saved).search('lamp')[0])
+    assert_same(mine.search('lamp'), MapSearch(saved).search('lamp'))
 
 
 def rewritten(file, path, **changes):
