@@ -108,7 +108,7 @@ class LabelledMap:
     def unseen(self, record: Record) -> dict[str, Tensor]:
         """Return the record of a chunk as if no network had ever looked at it."""
         kept = {name: record[name] for name in ('place', 'revision', *STORED)}
-        kept['was_surface'] = torch.zeros_like(kept['was_surface'])
+        kept['is_looked_at'] = torch.zeros_like(kept['is_looked_at'])
         kept['num_dirty'] = kept['is_surface'].sum()[None]
         if cells := self.voxels.cells:
             none = torch.empty(0, dtype=torch.int64)

@@ -28,8 +28,8 @@ _FACING = 0.3  # cosine from which two normals face the same way
 class ThinSurface:
     """Counts the thin surface of a map, brought up to date block by block.
 
-    A voxel is *dirty* if it is surface now and was not when the network looked last, or the other
-    way round; so one that flickers counts at most once.
+    A voxel of it is *dirty* if the network has not looked at the cell in which it lies. Noise adds
+    voxels for ever, but hardly any cells, so a parked robot comes to rest.
 
     Args:
         rows: Which voxels are surface is stored there.
@@ -78,11 +78,11 @@ class ThinSurface:
         """Count blocks (V,), each once, and correct the counts of their chunks."""
         self._grow()
         row, num_rows = self._index.rows_of_blocks(block)
-        is_surface, was_surface = (
+        is_surface, is_looked_at = (
             self._rows.is_surface.all()[row],
-            self._rows.was_surface.all()[row],
+            self._rows.is_looked_at.all()[row],
         )
-        of_row = torch.stack([is_surface, is_surface != was_surface], dim=1).int()
+        of_row = torch.stack([is_surface, is_surface & ~is_looked_at], dim=1).int()
         place = torch.arange(len(block), device=block.device).repeat_interleave(num_rows)
         counts = torch.zeros(len(block), 2, dtype=torch.int32, device=block.device)
         counts.index_add_(0, place, of_row)
@@ -96,10 +96,10 @@ class ThinSurface:
         self._of_chunk.all()[:, 1].index_add_(0, chunk, count.int())
 
     def mark_clean(self, chunk: Tensor) -> None:
-        """Take the surface of chunks (C,) for what the network has seen."""
+        """Take the surface of chunks (C,) for what the network looks at."""
         block = self._index.blocks_of_chunks(chunk)
         row, _ = self._index.rows_of_blocks(block)
-        self._rows.was_surface.all()[row] = self._rows.is_surface.all()[row]
+        self._rows.is_looked_at.all()[row] |= self._rows.is_surface.all()[row]
         self._of_block.all()[block, 1] = 0
         self._of_chunk.all()[chunk, 1] = 0
 

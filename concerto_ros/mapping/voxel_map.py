@@ -73,7 +73,8 @@ class Chunks:
         grid: (K, 3) int64, cube [grid, grid + 1) * 64 voxels of its submap.
         submap: (K,) int64.
         num_surface: (K,) int64 voxels of the thin surface.
-        num_dirty: (K,) int64 of them that the network has not seen, and what it saw in vain.
+        num_dirty: (K,) int64 of them that the network has not looked at, and removed ones at
+            which it had.
         revision: (K,) int64, when something in it changed last.
         last_seen: (K,) float64, when a frame saw it, or it was brought back [s].
     """
@@ -196,7 +197,9 @@ class VoxelMap:
         row, is_new, block = self._index.add_voxels(key, self._rows.slots)
         self._rows.begin(row[is_new], key[is_new], stamp_ns)
         if self.cells:
-            self._rows.cell.all()[row[is_new]] = self.cells.slots(0, key[is_new]).int()
+            cell = self.cells.slots(0, key[is_new])
+            self._rows.cell.all()[row[is_new]] = cell.int()
+            self._rows.is_looked_at.all()[row[is_new]] = cell >= 0
         state = self._rows.state.all()
         fused = fusion.fuse(state.index_select(0, row).float(), measured, max_weight)
         state[row] = fused.half()
@@ -209,7 +212,7 @@ class VoxelMap:
         if len(rows) == 0:
             return
         key = self._rows.key.all()[rows]
-        lost = self._index.chunks(key[self._rows.was_surface.all()[rows]] >> CHUNK_SHIFT)
+        lost = self._index.chunks(key[self._rows.is_looked_at.all()[rows]] >> CHUNK_SHIFT)
         block = self._index.forget_voxels(key)
         self._rows.end(rows)
         self._surface.count(block)
@@ -289,7 +292,7 @@ class VoxelMap:
         grid[:, 2] += steps
         moved, order = pack_voxels(grid, submap).sort()
         record = self._rows.record(rows[order])
-        record['was_surface'].fill_(False)
+        record['is_looked_at'].fill_(False)
         self.remove(rows)
         self._surface.mark_clean(self._index.chunks(chunk_key))
         new, _, block = self._index.add_voxels(moved, self._rows.slots)
@@ -509,25 +512,28 @@ class VoxelMap:
         assert self.cells is not None
         chunk = self._index.chunks(chunk_key)
         freed = self.cells.free_others(chunk[chunk >= 0], list(kept))
-        rows = torch.cat([self._index.rows(voxel_key), self.rows_of_chunks(chunk_key)])
+        seen_whole = self.rows_of_chunks(chunk_key)
+        rows = torch.cat([self._index.rows(voxel_key), seen_whole])
         rows = rows[rows >= 0]
         self._rows.cell.all()[rows] = self.cells.slots(0, self.key(rows)).int()
+        self._rows.is_looked_at.all()[seen_whole] = self.cell(seen_whole) >= 0
+        self._surface.count(self._index.blocks_of_chunks(chunk[chunk >= 0]))
+        looked_at = self._index.chunks(torch.unique(voxel_key >> CHUNK_SHIFT))
+        self._raise_revision(looked_at[looked_at >= 0])
         return freed
 
     def mark_looked_at(self, chunk_key: Tensor) -> None:
-        """Take the surface of chunks (C,) for what the network sees: nothing there is dirty."""
-        chunk = self._index.chunks(chunk_key)
-        self._surface.mark_clean(chunk)
-        self._raise_revision(chunk)
+        """Take the surface of chunks (C,) for what the network looks at: nothing is dirty."""
+        self._surface.mark_clean(self._index.chunks(chunk_key))
 
     def is_dirty(self, rows: Tensor) -> NDArray[np.bool_]:
-        """Return (M,), which rows are surface and were not when the network looked last."""
-        dirty: NDArray[np.bool_] = (~self._rows.was_surface.all()[rows]).cpu().numpy()
+        """Return (M,), which rows of the surface the network has not looked at."""
+        dirty: NDArray[np.bool_] = (~self._rows.is_looked_at.all()[rows]).cpu().numpy()
         return dirty
 
     def mark_seen_by_network(self, rows: Tensor) -> None:
         """Take voxels (M,) of the surface for seen; others of their chunks stay dirty."""
-        self._rows.was_surface.all()[rows] = True
+        self._rows.is_looked_at.all()[rows] = True
         block = self._index.blocks(torch.unique(self.key(rows) >> PLACE_BITS))
         self._surface.count(block)
         self._raise_revision(torch.unique(self._index.chunk_of_block(block)))
@@ -578,11 +584,12 @@ class VoxelMap:
         if is_thin:  # as the record is
             self._thinned_revision = self.revision
         self._revisions.mark(block, revision)
+        slots = self._insert_cells(chunk_key, record, row, key)
         self._surface.count(block)
         num_lost = record['num_dirty'] - self._surface.of_chunks(chunk)[1]
-        self._surface.add_dirty(chunk, num_lost)
+        self._surface.add_dirty(chunk, num_lost.clamp(min=0))
         self._mark_restored(block)
-        return self._insert_cells(chunk_key, record, row, key)
+        return slots
 
     def evict(self, chunk_key: int) -> list[Tensor]:
         """Forget a chunk that is kept elsewhere; to readers of changes nothing changes.
@@ -674,7 +681,10 @@ class VoxelMap:
             self.cells.set_parents(level, slots[level], self.cells.slots(level + 1, keys[level]))
         self.cells.label.all()[slots[0]] = record['label']
         self.cells.confidence.all()[slots[0]] = record['confidence']
-        self._rows.cell.all()[row] = self.cells.slots(0, key).int()
+        cell = self.cells.slots(0, key)
+        self._rows.cell.all()[row] = cell.int()
+        # Written down while the network looked, its cells may be missing.
+        self._rows.is_looked_at.all()[row[cell < 0]] = False
         return slots
 
     def _groups(self, key: Tensor, submap: Tensor) -> Groups:

@@ -23,7 +23,7 @@ _COLUMNS: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
     'seen_ticks': (torch.int32, (2,)),  # first, last
     'misses': (torch.uint8, ()),  # looks through the voxel since it was measured
     'is_surface': (torch.bool, ()),
-    'was_surface': (torch.bool, ()),  # when the network looked last
+    'is_looked_at': (torch.bool, ()),  # the network has looked at its cell
     'cell': (torch.int32, ()),  # of the network, NO_CELL: not looked at
 }
 ROW_BYTES = sum(
@@ -52,7 +52,7 @@ class VoxelRows:
     seen_ticks: GrowingTensor
     misses: GrowingTensor
     is_surface: GrowingTensor
-    was_surface: GrowingTensor
+    is_looked_at: GrowingTensor
     cell: GrowingTensor
 
     def __init__(self, device: torch.device | str, reserve: int = 0) -> None:

@@ -268,8 +268,9 @@ def test_a_voxel_that_nobody_has_looked_at_is_dirty_until_somebody_has():
     assert voxel_map.chunks().num_dirty.tolist() == [2, 1]
     look_at(voxel_map, voxel_map.chunks().key[:1])
     assert voxel_map.chunks().num_dirty.tolist() == [0, 1]
-    voxel_map.integrate(points_at(centers((1, 0, 0), (9, 0, 0))), 0, 64.0)
-    assert voxel_map.chunks().num_dirty.tolist() == [1, 1]
+    voxel_map.integrate(points_at(centers((1, 0, 0), (2, 0, 0), (9, 0, 0))), 0, 64.0)
+    assert voxel_map.chunks().num_surface.tolist() == [4, 1]
+    assert voxel_map.chunks().num_dirty.tolist() == [1, 1]  # one is in a known cell
 
 
 def test_what_the_network_saw_and_is_gone_is_dirty_and_its_cell_goes_with_the_next_look():
