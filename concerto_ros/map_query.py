@@ -71,7 +71,7 @@ def begin_search(
     waiting = _in_region(paging.keys, world, region)
     language = labelled.labeler.language
 
-    def find(*, max_results: int = 0, min_score: float = min_score) -> SearchResult:
+    def find(*, max_results: int = 0, min_score: float = 0.0) -> SearchResult:
         parts = [here]
         parts += (look(part, min_score=least) for part in paging.parts(waiting, config))
         points, chosen = joined(parts)

@@ -174,6 +174,11 @@ class PerceptionPipeline:
         return len(self._map) + self._paging.num_voxels
 
     @property
+    def num_resident(self) -> int:
+        """Those of them that are in memory."""
+        return len(self._map)
+
+    @property
     def num_submaps(self) -> int:
         """Parts of the map that are rigid in themselves."""
         return len(self._submaps)

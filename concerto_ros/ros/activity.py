@@ -14,6 +14,7 @@ class MapSize:
 
     Attributes:
         num_voxels: Voxels in which something was measured.
+        num_resident: Those of them that are in memory.
         revision: Rises with every change.
         memory: Bytes of each layer.
         max_bytes: What they may take in all; None: there is no limit.
@@ -22,6 +23,7 @@ class MapSize:
     """
 
     num_voxels: int
+    num_resident: int
     revision: int
     memory: Mapping[str, int]
     max_bytes: int | None = None
@@ -38,7 +40,7 @@ class Activity:
     """
 
     def __init__(self) -> None:
-        self.map_size = MapSize(num_voxels=0, revision=0, memory={})
+        self.map_size = MapSize(num_voxels=0, num_resident=0, revision=0, memory={})
         self.autosaved: float | None = None
         self._lock = threading.Lock()
         self._fused: Counter[str] = Counter()

@@ -9,8 +9,8 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from concerto_ros.ros.activity import MapSize
 
 _LOST = (  # kinds of problems that cost frames
-    'camera_info', 'image', 'internal', 'stamp', 'transform', 'unpaired_color', 'unpaired_depth',
-    'unusable', 'waiting',
+    'camera_info', 'disk', 'image', 'internal', 'stamp', 'transform', 'unpaired_color',
+    'unpaired_depth', 'unusable', 'waiting',
 )  # fmt: skip
 _OVERTAKEN = 'overtaken'  # costs frames, too, but is nothing bad
 _CURES = {
@@ -19,6 +19,7 @@ _CURES = {
 }
 _PATIENCE = 3.0  # [s] without a fused frame
 _MEGABYTE = 1e6
+_TOLERANCE = 1.05  # of the budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,26 +93,33 @@ def worker_status(
     return _status(level, message, values)
 
 
-def map_status(size: MapSize) -> DiagnosticStatus:
-    """Tell how the map is."""
+def map_status(size: MapSize, autosave_age: float | None = None) -> DiagnosticStatus:
+    """Tell how the map is.
+
+    Args:
+        size: How large it is.
+        autosave_age: Since the map was saved by itself [s]; None: it was not.
+    """
     total = sum(size.memory.values())
     level, message = DiagnosticStatus.OK, f'{size.num_voxels} voxels, {_megabytes(total)}'
-    if size.max_bytes is not None and total > size.max_bytes:
+    if size.paged_bytes:
+        message += f' in memory and {_megabytes(size.paged_bytes)} on the disk'
+    if size.max_bytes is not None and total > _TOLERANCE * size.max_bytes:
         level = DiagnosticStatus.WARN
         message = (
             f'the map takes {_megabytes(total)} and may take {_megabytes(size.max_bytes)}; raise '
             'map.max_bytes, or depth.stride or map.voxel_size'
         )
-    values = {
-        'voxels': size.num_voxels,
-        'revision': size.revision,
-        **{f'memory, {layer} [bytes]': num_bytes for layer, num_bytes in size.memory.items()},
-        'memory, all [bytes]': total,
-    }
-    if size.num_voxels:
-        values['bytes per voxel'] = round(total / size.num_voxels)
+    values: dict[str, object] = {'voxels': size.num_voxels, 'revision': size.revision}
+    for layer, num_bytes in (*size.memory.items(), ('all', total)):
+        values[f'memory, {layer} [bytes]'] = num_bytes
+        if size.num_resident:
+            values[f'bytes per voxel, {layer}'] = f'{num_bytes / size.num_resident:.1f}'
+    values['on the disk [bytes]'] = size.paged_bytes
     if size.max_bytes is not None:
         values['budget [bytes]'] = size.max_bytes
+    values['windows looked at'] = size.num_windows
+    values['last autosave [s]'] = 'none' if autosave_age is None else f'{autosave_age:.1f}'
     return _status(level, message, values)
 
 

@@ -72,7 +72,9 @@ class Diagnostics:
             num_errors,
             new['errors'],
         )
-        statuses['map'] = map_status(self._activity.map_size)
+        autosaved = self._activity.autosaved
+        age = None if autosaved is None else time.monotonic() - autosaved
+        statuses['map'] = map_status(self._activity.map_size, age)
         return statuses
 
     def _facts(self, camera: CameraInput) -> CameraFacts:

@@ -127,6 +127,7 @@ class MapKeeper:
         finally:
             self._activity.map_size = MapSize(
                 num_voxels=self._pipeline.num_voxels,
+                num_resident=self._pipeline.num_resident,
                 revision=self._pipeline.revision,
                 memory=self._pipeline.memory,
                 max_bytes=self._config.map.max_bytes,

@@ -54,6 +54,7 @@ class PerceptionNode(Node):
     Attributes:
         pipeline: The map and the network; touched by the worker only, but for `read`.
         problems: What went wrong so far, by kind.
+        semantics: The network at work.
         worker: The thread that owns the pipeline.
 
     Raises:
@@ -98,7 +99,7 @@ class PerceptionNode(Node):
             self, self.pipeline, activity, self.problems, self._ask, self._wake
         )
         publisher.publish_labels()
-        semantics = Semantics(self, self.pipeline, activity, self._wake)
+        semantics = self.semantics = Semantics(self, self.pipeline, activity, self._wake)
         keeper = MapKeeper(
             self, self.pipeline, publisher, semantics, transforms, self.problems, activity
         )

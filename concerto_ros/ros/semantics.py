@@ -63,6 +63,11 @@ class Semantics:
         self._told: set[str] = set()
         self._after_labels: Callable[[], None] = lambda: None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the network has looked at all that changed enough, as far as is known."""
+        return not (self._is_unread or self._is_looking)
+
     def on_labels(self, callback: Callable[[], None]) -> None:
         """Have a function called on the worker's thread when labels were written or forgotten."""
         self._after_labels = callback

@@ -6,7 +6,9 @@ from collections import Counter
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import PointCloud2
 
+from concerto_msgs.msg import MapUpdate
 from concerto_ros.ros import diagnostics
 from concerto_ros.ros.activity import Activity, MapSize
 from concerto_ros.ros.diagnosis import CameraFacts, camera_status, map_status, worker_status
@@ -94,16 +96,20 @@ def test_two_cameras_the_worker_and_the_map(graph, observe, make_robot):
     assert message.startswith('no frames: /right/color/image has no publisher (start the camera')
     assert observer.values('camera right')['age of the newest frame [s]'] == 'none'
     size = observer.values('map')
-    assert size['memory, all [bytes]'] == str(observer.node.pipeline.memory_bytes)
-    assert int(size['bytes per voxel']) > 0
+    assert size['memory, all [bytes]'] == str(sum(observer.node.pipeline.memory.values()))
+    assert float(size['bytes per voxel, all']) > 0
     assert observer.level('map') == observer.level('worker') == OK
 
 
-def test_rates_and_times_of_a_camera_without_a_name(graph, observe, make_robot):
-    observer, robot = observe(semantics__period=0.0, publish__map_period=0.01), make_robot()
+def test_rates_and_times_of_a_camera_without_a_name(graph, observe, make_robot, tiny_weights):
+    values = {'semantics.period': 0.0, 'publish.map_period': 0.01, **tiny_weights()}
+    observer, robot = observe(**values), make_robot()
     start(robot)
+    for kind, topic in ((PointCloud2, 'map'), (MapUpdate, 'map_updates')):
+        robot.node.create_subscription(kind, f'perception_node/{topic}', lambda _: None, 1)
     heard, play = set(), player(observer, robot)
-    stages = {'points', 'fusion', 'network', 'publishing'}
+    stages = {'points', 'fusion', 'clearing', 'window', 'network', 'labels'}
+    stages |= {'map', 'publishing'}
     expected = {f'{stage}, {kind} [s]' for stage in stages for kind in ('mean', 'max')}
 
     def all_is_heard():
@@ -113,6 +119,7 @@ def test_rates_and_times_of_a_camera_without_a_name(graph, observe, make_robot):
 
     graph.until(all_is_heard)
     graph.until(lambda: float(observer.values('camera')['frames fused [Hz]']) > 0, seconds=1)
+    graph.until(lambda: int(observer.values('map')['windows looked at']) > 0)
     assert float(observer.values('camera')['frames in [Hz]']) > 0
     assert observer.level('camera') == OK
 
@@ -135,23 +142,31 @@ def test_missing_transforms_are_an_error(graph, observe, make_robot):
     assert int(observer.values('camera')['dropped, transform']) > 0
 
 
-def test_a_network_that_fails_is_an_error_until_it_works(graph, observe, make_robot):
-    observer, robot = observe(semantics__period=0.0), make_robot()
+def test_a_network_that_fails_is_an_error_until_it_works(
+    graph, observe, make_robot, tiny_weights, capfd
+):
+    observer, robot = observe(**{'semantics.period': 0.0, **tiny_weights()}), make_robot()
     start(robot)
-    update = observer.node.pipeline.update_semantics
+    run = observer.node.pipeline.run_semantics
 
-    def fail():
+    failed = []
+
+    def fail(window):
+        failed.append(window)
         raise MemoryError('no room')
 
-    observer.node.pipeline.update_semantics = fail
+    observer.node.pipeline.run_semantics = fail
     robot.images()
     graph.until(lambda: observer.level('worker') == ERROR)
     assert observer.message('worker').startswith('the network fails: MemoryError: no room;')
     assert 'lower semantics.max_points' in observer.message('worker')
-    assert observer.values('worker')['internal errors'] == '1'
-    observer.node.pipeline.update_semantics = update
+    assert observer.values('worker')['internal errors'] == '0'
     robot.images(START + FRAME)
+    graph.until(lambda: observer.node.semantics.is_settled and len(failed) == 2)
+    observer.node.pipeline.run_semantics = run
+    robot.images(START + 2 * FRAME)
     graph.until(lambda: observer.level('worker') == OK)
+    assert capfd.readouterr().err.count('the network fails: internal error: MemoryError') == 1
 
 
 def facts(recent, **options):
@@ -202,20 +217,27 @@ def test_dropped_frames_are_counted_by_reason():
 
 
 def test_a_map_beyond_its_budget_is_warned_of():
-    size = {'num_voxels': 10, 'revision': 3, 'memory': {'voxels': 3_000_000, 'cells': 500_000}}
+    size = {'num_voxels': 20, 'num_resident': 10, 'revision': 3}
+    size['memory'] = {'voxels': 3_000_000, 'cells': 500_000}
     status = map_status(MapSize(**size))
-    assert (status.level, status.message) == (OK, '10 voxels, 3.5 MB')
-    status = map_status(MapSize(**size, max_bytes=2_000_000))
+    assert (status.level, status.message) == (OK, '20 voxels, 3.5 MB')
+    status = map_status(MapSize(**size, max_bytes=3_400_000))
+    assert status.level == OK
+    status = map_status(MapSize(**size, max_bytes=2_000_000, paged_bytes=7), 1.5)
     assert status.level == WARN
     assert status.message.startswith('the map takes 3.5 MB and may take 2.0 MB; raise map.max_b')
     values = {v.key: v.value for v in status.values}
     assert values['memory, cells [bytes]'] == '500000'
-    assert values['bytes per voxel'] == '350000'
+    assert values['bytes per voxel, cells'] == '50000.0'
+    assert values['bytes per voxel, all'] == '350000.0'
+    assert values['on the disk [bytes]'] == '7'
+    assert values['last autosave [s]'] == '1.5'
     assert values['budget [bytes]'] == '2000000'
 
 
 def test_an_empty_map_and_an_idle_worker_are_well():
-    assert map_status(MapSize(num_voxels=0, revision=0, memory={})).message == '0 voxels, 0.0 MB'
+    empty = MapSize(num_voxels=0, num_resident=0, revision=0, memory={})
+    assert map_status(empty).message == '0 voxels, 0.0 MB'
     status = worker_status({}, {}, {}, 0, 0)
     assert (status.level, status.message) == (OK, 'has nothing to do')
 

@@ -9,7 +9,7 @@ from visualization_msgs.msg import Marker
 from concerto_msgs.action import SearchObjects
 from concerto_msgs.msg import Region
 from concerto_msgs.srv import FindObjects
-from concerto_ros.ros.conversions import make_header
+from concerto_ros.ros.conversions import make_header, pose_matrix
 from concerto_ros.ros.map_messages import label_info, map_update, point_cloud
 from concerto_ros.ros.search_messages import fill_response, object_markers
 from concerto_ros.semantics import make_labels, palette
@@ -105,12 +105,15 @@ def test_a_cloud_of_views_on_other_arrays():
 
 
 def test_an_update_lists_its_groups_in_the_order_of_the_points():
+    quarter = np.array([[0, -1, 0, 1], [1, 0, 0, -2], [0, 0, 1, 3], [0, 0, 0, 1]], float)
     changes = MapChanges(
         epoch=3,
         revision=9,
         stamp_ns=STAMP_NS,
         group_size=0.32,
         voxel_size=0.02,
+        T_world_submap=np.stack([np.eye(4), quarter]),
+        submap=np.array([1, 0], np.uint16),
         key=np.array([[-1, 0, 2], [5, 6, -7]], np.int32),
         sequence=np.array([8, 2**40], np.uint64),
         num_points=np.array([0, 4], np.uint32),
@@ -120,8 +123,10 @@ def test_an_update_lists_its_groups_in_the_order_of_the_points():
     assert message.epoch == 3
     assert message.group_size == pytest.approx(0.32)
     assert message.voxel_size == pytest.approx(0.02)
-    found = [(g.x, g.y, g.z, g.sequence, g.num_points) for g in message.groups]
-    assert found == [(-1, 0, 2, 8, 0), (5, 6, -7, 2**40, 4)]
+    found = [(g.submap, g.x, g.y, g.z, g.sequence, g.num_points) for g in message.groups]
+    assert found == [(1, -1, 0, 2, 8, 0), (0, 5, 6, -7, 2**40, 4)]
+    np.testing.assert_array_equal(pose_matrix(message.submaps[0]), np.eye(4))
+    np.testing.assert_allclose(pose_matrix(message.submaps[1]), quarter, atol=1e-12)
     assert_same_points(message.points, changes.cloud)
     assert message.header.frame_id == message.points.header.frame_id == 'odom'
 

@@ -113,7 +113,7 @@ def weights(tmp_path_factory):
     bare = {'semantics.head': '', 'semantics.translator': ''}
     bare['semantics.checkpoint'] = str(folder / 'network.pth')
     pipeline = pipeline_of(bare, frame_of())
-    features = pipeline.run_semantics(pipeline.begin_semantics())
+    (features,) = pipeline.run_semantics(pipeline.begin_semantics())
     weight, bias = centred(features, torch.randn(len(NAMES), CHANNELS))
     head = ClassHead(weight=weight, bias=bias, names=NAMES, vocabulary='rooms')
     head.save(folder / 'head.pth')

@@ -90,6 +90,7 @@ class System:
         """Wait until the newest frame is fused and labelled."""
         for _ in range(2):  # a frame waits for one job at most
             self.do(lambda: None)
+        self.graph.until(lambda: self.do(lambda: self.node.semantics.is_settled))
 
     def do(self, job):
         """Wait until the worker has done something."""
@@ -245,8 +246,9 @@ def test_a_vocabulary_that_is_none_is_refused_and_the_old_one_stays(start, names
 
 
 def test_the_message_says_how_much_of_the_map_has_labels(start):
-    system = start(**{'semantics.max_points': 300})
-    system.send(0)
+    system = start(**{'semantics.max_points': 300, 'semantics.period': 1000.0})
+    system.node.worker.submit_frame(framed(system.frames[0]))
+    system.graph.until(lambda: system.node.semantics.num_windows == 1)
     answer = system.call(Relabel, 'relabel', names=['wall'])
     label = system.do(system.node.pipeline.cloud).language_label
     assert 0 < np.count_nonzero(label) < len(label)
@@ -396,8 +398,8 @@ def test_feedback_comes_only_with_news(start):
     looks = []
     finish = system.node.pipeline.begin_search
     system.node.pipeline.begin_search = lambda *a, **k: looks.append(0) or finish(*a, **k)
-    for _ in range(3):  # the network sees the same voxels again
-        system.send(0)
+    for _ in range(3):
+        system.do(system.node.semantics.labels_changed)
         system.graph.until(lambda: len(looks) > 0)
         looks.clear()
     system.graph.spin_for(0.1)
