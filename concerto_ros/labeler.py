@@ -129,7 +129,7 @@ class Labeler:
         """
         return [self._run(part, config) for part in window.parts]
 
-    @torch.inference_mode()
+    @torch.no_grad()  # the map grows, which others write to outside inference mode
     def write(
         self, window: Window, pyramids: Sequence[FeaturePyramid], config: SemanticsConfig
     ) -> None:
