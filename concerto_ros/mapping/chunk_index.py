@@ -120,7 +120,8 @@ class ChunkIndex:
         block = self.blocks(voxel_key >> PLACE_BITS)
         entry = block * PLACES + (voxel_key & (PLACES - 1))
         self._row_of_block.all().view(-1)[entry] = -1
-        return torch.unique(block)
+        blocks: Tensor = torch.unique(block)
+        return blocks
 
     def rows_of_blocks(self, block: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows (M,) int64 in blocks (V,), block after block, and (V,) their counts."""
