@@ -10,7 +10,7 @@ from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.mapping import CHUNK_VOXELS, GROUP_VOXELS, VoxelMap
 from concerto_ros.mapping.voxel_keys import pack_chunks
-from concerto_ros.mapping.voxel_map import Groups
+from concerto_ros.mapping.voxel_reading import Groups
 from concerto_ros.paging import Paging
 from concerto_ros.structures import MapChanges
 
