@@ -140,6 +140,34 @@ def test_the_map_is_in_the_map_frame_though_it_is_fused_in_odom(tmp_path, map_to
     assert distance_to_room(read_ply(folder / 'map.ply').coord).max() < 0.01
 
 
+def test_a_map_goes_on_from_a_folder_with_its_settings(tmp_path, map_to, capsys):
+    write_bag(tmp_path / 'a', [room_frame(i) for i in range(4)])
+    write_bag(tmp_path / 'b', [room_frame(i) for i in range(3, 6)])
+    _, folder = map_to(tmp_path / 'a', 'map.max_weight=7', 'map.voxel_size=0.1')
+    before = len(read_ply(folder / 'map.ply').coord)
+    chunks = content_of(folder / 'map/chunks')
+    command = ['map', str(tmp_path / 'b'), '--continue', str(folder), '-o', str(folder)]
+    assert main(command) == 0
+    cloud, summary = read_ply(folder / 'map.ply'), summary_of(folder)
+    assert distance_to_room(cloud.coord).max() < 0.01
+    assert len(cloud) > 1.1 * before
+    assert summary['settings']['map.max_weight'] == 7
+    assert len(MapFolder.open(folder / 'map').info.submaps) == 1
+    assert chunks.items() & content_of(folder / 'map/chunks').items(), 'some stayed as they were'
+    capsys.readouterr()
+    assert main([*command, 'map.voxel_size=0.2']) == 2
+    assert_one_line(capsys, 'was made with voxels of 0.1 m, and map.voxel_size is 0.2')
+    assert main([*command[:3], str(tmp_path / 'absent'), *command[4:]]) == 2
+    assert_one_line(capsys, 'absent: there is no such map')
+
+
+def test_a_map_that_cannot_be_replaced_is_told_before_the_work(bag, tmp_path, map_to, capsys):
+    (tmp_path / 'out/map').mkdir(parents=True)
+    (tmp_path / 'out/map/manifest.json').write_text('{"format": "concerto map", "version": 99}')
+    assert map_to(bag)[0] == 2
+    assert_one_line(capsys, 'is of version 99', 'update concerto_ros')
+
+
 def test_the_same_bag_gives_the_same_bytes(bag, map_to):
     folders = [map_to(bag, name=name)[1] for name in ('first', 'second')]
     first, second = ((folder / 'map.ply').read_bytes() for folder in folders)

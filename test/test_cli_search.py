@@ -1,6 +1,7 @@
 """`concerto search` on the map of a synthetic room, and on everything that can go wrong."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ from PIL import Image
 from concerto_ros.cli import main
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.io.bag_writer import write_bag
+from concerto_ros.map_reader import MapReader
+from concerto_ros.model import StoredFeatures
+from concerto_ros.model.stored_features import StoredLevel
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.search.object_search import SearchPoints
 from concerto_ros.semantics import Translator
-from concerto_ros.storage import MapSearch, SavedMap
+from concerto_ros.storage import MapFeatures, MapFolder, SavedMap
+from concerto_ros.visualization.ply import read_ply
 
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 
@@ -31,6 +37,30 @@ def room(weights, tmp_path_factory):
     command = ['map', str(folder / 'bag'), '-o', str(folder / 'map')]
     assert main([*command, *(f'{name}={value}' for name, value in settings.items())]) == 0
     return folder / 'map'
+
+
+@pytest.fixture(scope='module')
+def old_room(room, weights, tmp_path_factory):
+    """Return a map of version 2, one point of which has features."""
+    translator = Translator.load(weights['semantics.translator'])
+    row = np.zeros(2, np.int64)
+    points = SearchPoints(
+        coord=np.float32([[0, 0, 0], [1, 1, 1]]), grid_coord=np.array([[0, 0, 0], [50, 50, 50]]),
+        num_views=row, first_seen_ns=row, last_seen_ns=row, label=row.astype(np.uint16),
+        names=('unknown', 'lamp'), voxel_size=0.02,
+    )  # fmt: skip
+    level = StoredLevel(torch.ones(1, 192).half(), 1.0, torch.empty(0, dtype=torch.int32))
+    features = MapFeatures(
+        stored=StoredFeatures.of_levels([level]), cell=np.int32([0, -1]), backbone='0' * 16,
+        translator=translator, vocabulary=('lamp',),
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp('old') / 'map.safetensors'
+    SavedMap(
+        points=points, color=np.zeros((2, 3), np.uint8), normal=np.zeros((2, 3), np.float16),
+        frame_id='map', features=features,
+        settings={'semantics.text_encoder': weights['semantics.text_encoder']},
+    ).save(path)  # fmt: skip
+    return path
 
 
 @pytest.fixture
@@ -57,7 +87,7 @@ def assert_one_line(answer, *parts):
 
 def test_the_table_lists_what_the_map_answers(room, search, tmp_path):
     code, out, err = search('the blue_chair\x1b')
-    expected, _ = MapSearch(SavedMap.load(room)).search('blue chair')
+    expected = MapReader.open(room / 'map').search('blue chair')
     lines = out.splitlines()
     assert (code, err) == (0, '')
     assert lines[0] == '"blue chair"  FOUND  100% of the map observed'
@@ -105,8 +135,16 @@ def test_the_help_says_what_is_replaced_and_which_language_is_read(capsys):
 
 
 def test_the_picture_lies_beside_the_map_unless_it_is_named(room):
-    assert main(['search', str(room / 'map.safetensors'), 'lamp']) == 0
-    assert (room / 'search.png').is_file()
+    for path in (room, room / 'map'):
+        assert main(['search', str(path), 'lamp']) == 0
+        (room / 'search.png').unlink()
+
+
+def test_a_map_of_version_2_is_searched(old_room, capsys):
+    for path in (old_room, old_room.parent):
+        assert main(['search', str(path), 'lamp']) == 0
+        assert '50% of the map observed' in capsys.readouterr().out
+        (old_room.parent / 'search.png').unlink()
 
 
 def test_options_are_those_of_the_service(search):
@@ -168,11 +206,18 @@ def test_a_translator_of_another_backbone_ends_in_one_sentence(weights, search, 
 
 def test_a_map_that_cannot_be_read_ends_in_one_sentence(room, search, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
-    assert_one_line(search('lamp', folder=tmp_path / 'empty'), 'map.safetensors', 'no such map')
+    assert_one_line(search('lamp', folder=tmp_path / 'empty'), 'empty is no map', 'manifest.json')
     assert main(['search', str(tmp_path / 'absent/map'), 'lamp']) == 2
     assert 'absent/map: there is no such map' in capsys.readouterr().err
+    cut = shutil.copytree(room, tmp_path / 'cut')
+    chunk = next((cut / 'map/chunks').iterdir())
+    chunk.write_bytes(chunk.read_bytes()[:-100])
+    assert_one_line(search('lamp', folder=cut), f'{chunk.name} is missing or damaged')
+
+
+def test_an_old_map_that_cannot_be_read_ends_in_one_sentence(old_room, search, tmp_path):
     cut = tmp_path / 'cut.safetensors'
-    cut.write_bytes((room / 'map.safetensors').read_bytes()[:-100])
+    cut.write_bytes(old_room.read_bytes()[:-10])
     assert_one_line(search('lamp', folder=cut), 'cut.safetensors is damaged')
 
 
@@ -192,14 +237,47 @@ def test_a_text_is_asked_for(room, capsys):
     assert 'unknown option --fast' in capsys.readouterr().err
 
 
-def test_inspect_tells_what_a_map_holds(room, weights, capsys):
-    assert main(['inspect', str(room / 'map.safetensors')]) == 0
-    out, points = capsys.readouterr().out, SavedMap.load(room).points
+def test_inspect_tells_what_a_map_holds(room, capsys):
+    assert main(['inspect', str(room / 'map')]) == 0
+    out, manifest = capsys.readouterr().out, MapFolder.open(room / 'map').manifest
     assert main(['inspect', str(room)]) == 0
     assert capsys.readouterr().out == out
-    assert f'kind        map of {len(points):,} points in frame map' in out
+    assert 'kind        map of version 3 in frame map, save 1' in out
+    num_voxels = sum(chunk.num_voxels for chunk in manifest.chunks.values())
+    assert f'{num_voxels:,} voxels of 0.02 m in {len(manifest.chunks)} chunks' in out
+    sizes = dict(re.findall(r'^([a-z_0-9]+) +([0-9.]+) MB', out, re.MULTILINE))
+    levels = {f'features_{level}' for level in range(5)}
+    assert {'voxels', 'cells', 'translator', 'headers'} | levels == set(sizes)
+    total = sum((room / 'map' / entry.file).stat().st_size for entry in manifest.files())
+    assert sum(map(float, sizes.values())) == pytest.approx(total / 1e6, abs=0.05)
     assert 'labels      unknown, wall, chair, lamp' in out
-    assert f'features    of {len(points):,} points, by the backbone of weights ' in out
-    assert weights['semantics.translator'] in out.replace('\n' + ' ' * 12, '')
-    assert 'encoder     test space' in out
+    assert f'backbone    {manifest.info.backbone}' in out
+    assert 'encoder     vocabulary:' in out
+
+
+def test_inspect_names_a_damaged_chunk(room, tmp_path, capsys):
+    cut = shutil.copytree(room, tmp_path / 'cut')
+    chunk = next((cut / 'map/chunks').iterdir())
+    chunk.write_bytes(chunk.read_bytes()[:-100])
+    assert main(['inspect', str(cut)]) == 2
+    assert f'{chunk.name} is missing or damaged' in capsys.readouterr().err
+
+
+def test_inspect_tells_what_an_old_map_holds(old_room, capsys):
+    assert main(['inspect', str(old_room)]) == 0
+    out = capsys.readouterr().out
+    assert 'kind        map of 2 points in frame map' in out
+    assert f'features    of 1 points, by the backbone of weights {"0" * 16}' in out
     assert 'logit_scale' not in out
+
+
+def test_export_writes_the_points_of_a_map(room, tmp_path, capsys):
+    assert main(['export', str(room), str(tmp_path / 'a.ply')]) == 0
+    ours, mapped = read_ply(tmp_path / 'a.ply'), read_ply(room / 'map.ply')
+    assert len(ours) == len(mapped)
+    order, other = np.lexsort(ours.coord.T), np.lexsort(mapped.coord.T)
+    np.testing.assert_array_equal(ours.coord[order], mapped.coord[other])
+    np.testing.assert_array_equal(ours.language_label[order], mapped.language_label[other])
+    assert f'{len(ours):,} points' in capsys.readouterr().out
+    assert main(['export', str(room), str(tmp_path / 'a.xyz')]) == 2
+    assert 'ending in .ply' in capsys.readouterr().err

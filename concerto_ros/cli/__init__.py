@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from concerto_ros import __version__
 from concerto_ros.cli.download_command import add_download_command
+from concerto_ros.cli.export_command import add_export_command
 from concerto_ros.cli.inspect_command import add_inspect_command
 from concerto_ros.cli.map_command import add_map_command
 from concerto_ros.cli.search_command import add_search_command
@@ -38,7 +39,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(
         required=True, dest='command', metavar='COMMAND', title='commands'
     )
-    adders = {'map': add_map_command, 'search': add_search_command,
+    adders = {'map': add_map_command, 'search': add_search_command, 'export': add_export_command,
               'download': add_download_command, 'inspect': add_inspect_command}  # fmt: skip
     parsers = {name: add(commands) for name, add in adders.items()}
     # A list of positionals ends at the first option for argparse; what follows it is left over.

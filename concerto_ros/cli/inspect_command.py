@@ -45,11 +45,16 @@ def _run_inspect(args: argparse.Namespace) -> None:
 
 def _lines(name_or_path: str) -> Iterator[tuple[str, str]]:
     """Yield name and value of all there is to say, and fail where that ends."""
-    from concerto_ros.model.checkpoint_config import STEM  # torch takes seconds to import
+    from concerto_ros.cli.map_lines import map_lines  # torch takes seconds to import
+    from concerto_ros.model.checkpoint_config import STEM
     from concerto_ros.storage import FILE_NAME as MAP_NAME
     from concerto_ros.storage import FORMAT as MAP_FORMAT
+    from concerto_ros.storage import MANIFEST, find_map
     from concerto_ros.weights_file import read_weights_file
 
+    if (find_map(name_or_path) / MANIFEST).is_file():
+        yield from map_lines(find_map(name_or_path))
+        return
     path = find_weights(name_or_path)
     path = path / MAP_NAME if (path / MAP_NAME).is_file() else path
     config, tensors, origin = read_weights_file(path)

@@ -5,7 +5,7 @@ arrays = folder.read(key)
 """
 
 from concerto_ros.storage.chunk_file import StoredFile
-from concerto_ros.storage.manifest import MapInfo
+from concerto_ros.storage.manifest import MANIFEST, MapInfo
 from concerto_ros.storage.map_folder import FOLDER_NAME, MapFolder, find_map, is_single_file
 from concerto_ros.storage.map_search import Heat, MapSearch
 from concerto_ros.storage.map_writer import Chunk, Content, MapWriter, WeightsFile, Written
@@ -17,6 +17,7 @@ __all__ = [
     'FILE_NAME',
     'FOLDER_NAME',
     'FORMAT',
+    'MANIFEST',
     'Chunk',
     'Content',
     'Heat',
