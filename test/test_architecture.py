@@ -30,8 +30,8 @@ LAYERS = [
     ('concerto_ros.ros', 'concerto_ros.cli', 'training'),
 ]  # fmt: skip
 FOUNDATION = LAYERS[0]  # these see each other
-ABOVE_GEOMETRY = tuple(entry for layer in LAYERS[2:12] for entry in layer)
-ABOVE_FEATURES = tuple(entry for layer in LAYERS[6:12] for entry in layer)
+ABOVE_GEOMETRY = tuple(entry for layer in LAYERS[2:-2] for entry in layer)
+ABOVE_FEATURES = tuple(entry for layer in LAYERS[6:-2] for entry in layer)
 # Adapters and generators speak in frames and arrays, not in maps or models.
 BARRED = {
     'concerto_ros.io': ABOVE_GEOMETRY,
