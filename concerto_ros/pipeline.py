@@ -39,7 +39,7 @@ from concerto_ros.mapping.fitting import lies_on
 from concerto_ros.mapping.free_space import clear
 from concerto_ros.mapping.submaps import Submaps
 from concerto_ros.mapping.voxel_keys import CHUNK_SHIFT
-from concerto_ros.mapping.voxel_map import Groups
+from concerto_ros.mapping.voxel_reading import Groups
 from concerto_ros.model import FeaturePyramid
 from concerto_ros.network_input import Window, floor_height, read_window, voxels_per_cell
 from concerto_ros.paging import Paging

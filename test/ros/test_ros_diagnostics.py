@@ -108,7 +108,7 @@ def test_rates_and_times_of_a_camera_without_a_name(graph, observe, make_robot, 
     for kind, topic in ((PointCloud2, 'map'), (MapUpdate, 'map_updates')):
         robot.node.create_subscription(kind, f'perception_node/{topic}', lambda _: None, 1)
     heard, play = set(), player(observer, robot)
-    stages = {'points', 'fusion', 'clearing', 'window', 'network', 'labels'}
+    stages = {'points', 'paging', 'fusion', 'clearing', 'window', 'network', 'labels'}
     stages |= {'map', 'publishing'}
     expected = {f'{stage}, {kind} [s]' for stage in stages for kind in ('mean', 'max')}
 

@@ -236,7 +236,8 @@ def start(graph, make_robot, make_image):
             graph.until(lambda: len(viewer.heard['integrated']) > before)
 
         def settle():
-            """Wait until the newest map is out, in full and by its changes."""
+            """Wait until the newest map is out with its labels, in full and by its changes."""
+            graph.until(lambda: node.semantics.is_settled)
             stamp_ns = node.pipeline.newest_stamp_ns
             for topic in ('map', 'map_updates'):
                 heard = viewer.heard[topic]
