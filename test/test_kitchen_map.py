@@ -337,7 +337,7 @@ def test_the_command_line_maps_the_folder(cli_map):
     coord, summary = cli_map
     assert summary['frames'] == {'used': 200, 'dropped': {}}
     assert summary['map']['points'] == len(coord)
-    assert summary['map']['bytes_per_voxel'] < 200
+    assert sum(summary['map']['bytes_per_surface_voxel'].values()) < 300
 
 
 def test_the_command_line_maps_the_bag(recordings, annotations, tmp_path):

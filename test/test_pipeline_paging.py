@@ -92,6 +92,18 @@ def test_a_search_looks_at_what_lies_on_the_disk_too(walked, where):
     assert (len(found.objects) > 5 * NUM_ROOMS) == (where == 'everywhere')
 
 
+def test_a_search_that_has_begun_goes_on_while_chunks_come_and_go(walked):
+    _, paged, _ = walked
+    expected = paged.search('blue chair', max_results=1000)
+    search = paged.begin_search('blue chair')
+    there = paged._map.chunks().key[:10].tolist()
+    paged._paging.bring(sorted(paged._paging.keys)[:10], paged.config.semantics)
+    for key in there:
+        paged._paging.put(key)
+    assert places_of(search(max_results=1000)) == places_of(expected)
+    assert places_of(paged.search('blue chair', max_results=1000)) == places_of(expected)
+
+
 def places_of(result):
     return sorted((*np.round(hit.center, 3), hit.num_points) for hit in result.objects)
 
