@@ -1,7 +1,7 @@
 """A map without a network, for benchmarks of its size and its age."""
 
 from concerto_ros.config.schema import ConcertoConfig
-from concerto_ros.config.tree import build, flatten
+from concerto_ros.config.tree import build
 from concerto_ros.pipeline import PerceptionPipeline
 
 
@@ -20,7 +20,4 @@ def mapper(max_bytes: int, stride: int) -> PerceptionPipeline:
         'semantics.head': '',
         'semantics.translator': '',
     }
-    known = {p.name for p in flatten(ConcertoConfig())}
-    return PerceptionPipeline(
-        build(ConcertoConfig, {name: value for name, value in values.items() if name in known})
-    )
+    return PerceptionPipeline(build(ConcertoConfig, values))
