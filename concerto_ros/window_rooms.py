@@ -35,8 +35,9 @@ def room_parts(cell: Tensor, is_interior: Tensor, floor: int, cell_size: float) 
     if not is_interior.any():
         return []
     room = _rooms(cell, floor, cell_size)
+    num_rooms = len(torch.unique(room[room > 0]))
     names, count = torch.unique(room[is_interior & (room > 0)], return_counts=True)
-    if len(names) == 0:
+    if num_rooms == 1 or len(names) == 0:  # nothing says what belongs to another room
         return [torch.arange(len(cell), device=cell.device)]
     names = names[count.argsort(stable=True)]
     room = torch.where(is_interior & (room == 0), names[-1], room)
