@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 # Chosen on three buildings of synthetic rooms, where 2 to 5 points in a hundred are lost against
-# the rooms one by one, and 13 to 17 without; on a fourth one 11, and 19 without.
+# the rooms one by one, and 12 to 17 without; on a fourth one 11, and 19 without.
 _COLUMN = 0.08  # edge of a column [m]
 _HEIGHTS = (1.0, 2.0)  # above the floor: over tables, below ceilings [m]
 _WALL = 0.7  # of that height is occupied in the columns of a wall
