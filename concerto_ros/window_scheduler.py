@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 
 # A chunk is due when this share of its surface, and a few voxels more, is not what the network
-# saw. Noise alone, before a parked camera, moves up to a quarter of it in the 100 frames after a
+# saw. Noise alone, before a camera parked for 10 frames, moves up to a quarter in the 100 after a
 # first look, and ever less after that.
 _SHARE = 0.25
 _FEW = 16

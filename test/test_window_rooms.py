@@ -81,6 +81,20 @@ def test_the_room_with_most_of_the_interior_comes_last():
         assert sum(counts) == is_interior.sum()
 
 
+def test_a_single_room_keeps_all_of_its_halo():
+    behind = (6.8, 7, 0, 3, 0, 2.4)  # more than what noise makes of a wall
+    cell = cells_of(FLOORS, *AROUND, behind)
+    (part,) = parts_of(cell, cell[:, 0] * SIZE < 1)
+    assert part.tolist() == list(range(len(cell)))
+
+
+def test_an_interior_outside_of_all_rooms_is_looked_at_with_all_around_it():
+    pillar = (8, 8.2, 1, 1.2, 0, 2.4)
+    cell = cells_of(FLOORS, *AROUND, WALL, pillar)
+    (part,) = parts_of(cell, cell[:, 0] * SIZE > 7)
+    assert part.tolist() == list(range(len(cell)))
+
+
 def test_where_there_is_no_room_all_is_one_part():
     corridor = cells_of((0, 6, 0, 0.6, 0, 0), (0, 6, 0, 0, 0, 2.4), (0, 6, 0.6, 0.6, 0, 2.4))
     (part,) = parts_of(corridor)
