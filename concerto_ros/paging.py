@@ -1,7 +1,7 @@
 """Paging: chunks that are not needed now wait on the disk, so that memory obeys a number."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,8 +96,9 @@ class Paging:
         Raises:
             MapFileError: A page is gone or damaged.
         """
-        for key in sorted(self._pages.keys() & set(keys)):
-            self.make_room()
+        wanted = frozenset(keys)
+        for key in sorted(self._pages.keys() & wanted):
+            self.make_room(keep=wanted)
             record, names = self._read(key)
             self._labelled.insert(key, record, names, config)
             del self._pages[key]
@@ -116,11 +117,14 @@ class Paging:
                 return
             self.bring([key], config)
 
-    def make_room(self) -> None:
+    def make_room(self, keep: Collection[int] = ()) -> None:
         """Write the chunks that were not seen for the longest time, while memory is short.
 
         Memory that was once used stays with the process and is used again. So, once the budget
         is used, chunks go until a share of every table is free for what comes.
+
+        Args:
+            keep: Keys of chunks that stay.
 
         Raises:
             MapFileError: The disk is full; the chunks stay in memory.
@@ -132,7 +136,8 @@ class Paging:
         for key in chunks.key[chunks.last_seen.argsort(stable=True)].tolist()[:-1]:
             if voxels.free_share >= _AMPLE:
                 return
-            self.put(key)
+            if key not in keep:
+                self.put(key)
 
     def put(self, key: int) -> None:
         """Write a chunk and forget it in memory.

@@ -92,13 +92,25 @@ def test_a_search_looks_at_what_lies_on_the_disk_too(walked, where):
     assert (len(found.objects) > 5 * NUM_ROOMS) == (where == 'everywhere')
 
 
+def test_what_is_needed_together_is_there_together(walked):
+    """The chunks that were not seen for the longest time go first, but not if they are needed."""
+    _, paged, _ = walked
+    chunks, paging = paged._map.chunks(), paged._paging
+    oldest = chunks.key[chunks.last_seen.argsort()][: len(chunks.key) // 2].tolist()
+    needed = {*oldest, *sorted(paging.keys)[:30]}
+    num_voxels = paged.num_voxels
+    paging.bring(needed, paged.config.semantics)
+    assert needed <= set(paged._map.chunks().key.tolist())
+    assert not needed & paging.keys
+    assert paged.num_voxels == num_voxels
+
+
 def test_a_search_that_has_begun_goes_on_while_chunks_come_and_go(walked):
     _, paged, _ = walked
     expected = paged.search('blue chair', max_results=1000)
     search = paged.begin_search('blue chair')
-    there = paged._map.chunks().key[:10].tolist()
     paged._paging.bring(sorted(paged._paging.keys)[:10], paged.config.semantics)
-    for key in there:
+    for key in paged._map.chunks().key[:10].tolist():
         paged._paging.put(key)
     assert places_of(search(max_results=1000)) == places_of(expected)
     assert places_of(paged.search('blue chair', max_results=1000)) == places_of(expected)
