@@ -17,6 +17,7 @@ from concerto_ros.model import load_checkpoint, save_checkpoint, weights_digest
 from concerto_ros.semantics import Translator
 from concerto_ros.torchvision_beside_cpu import declare_operators
 from concerto_ros.weights_file import read_weights_file
+from concerto_ros.trained_weights import TrainedWeights
 from training.translate import main
 from training.translation.config import TranslateConfig
 from training.translation.pixel_texts import LinkedImage, StoredPixels
@@ -92,7 +93,8 @@ def test_the_node_takes_what_was_trained_from_labels(translate, tiny_weights, tm
     assert translator.logit_scale == pytest.approx(result.calibration.fitted_scale)
     assert result.calibration.error_after <= result.calibration.error_before + 0.01
     values = {**result.node, 'map.voxel_size': 0.05, 'semantics.vocabulary': 'plaster, roof'}
-    labeler = Labeler(build(ConcertoConfig, values).semantics, torch.device('cpu'))
+    cpu = torch.device('cpu')
+    labeler = Labeler(TrainedWeights.load(build(ConcertoConfig, values).semantics, cpu), cpu)
     assert labeler.language_labels.names == ('unknown', 'plaster', 'roof')
 
 
