@@ -1,14 +1,12 @@
 """However a process that maps and saves is killed, its folder holds a whole and recent map."""
 
-import os
+import multiprocessing
 import random
-import signal
 import time
-import traceback
+from contextlib import suppress
 
 import numpy as np
 import pytest
-import torch
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
@@ -27,11 +25,16 @@ NUM_FRAMES = 24
 
 @pytest.fixture(scope='module')
 def frames():
+    return room()
+
+
+def room():
     return list(SyntheticRoom(3).frames(NUM_FRAMES, camera=CAMERA))
 
 
-def map_and_save(frames, path, tell):
+def map_and_save(path, tell):
     """Map what is not in the map of the folder yet; save after each frame, and tell so."""
+    frames = room()
     pipeline = PerceptionPipeline(CONFIG)
     begin = 0
     if (path / 'manifest.json').exists():
@@ -41,20 +44,7 @@ def map_and_save(frames, path, tell):
         for number in range(begin, len(frames)):
             pipeline.integrate(frames[number])
             saver.save(pipeline, 'map')
-            os.write(tell, bytes([number]))
-
-
-def in_a_child(work):
-    child = os.fork()
-    if child:
-        return child
-    try:
-        torch.set_num_threads(1)  # the others are not there after a fork
-        work()
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
+            tell.send(number)
 
 
 def number_of(frames, path):
@@ -69,33 +59,26 @@ def number_of(frames, path):
     return next(i for i, f in enumerate(frames) if f.stamp_ns == folder.info.last_seen_ns)
 
 
-def last_of(pipe, last):
-    """Return the newest number in a pipe; `last` if there is none."""
-    os.set_blocking(pipe, False)
-    try:
-        while data := os.read(pipe, 100):
-            last = data[-1]
-    except BlockingIOError:
-        pass
-    os.set_blocking(pipe, True)
-    return last
-
-
 def test_a_kill_loses_one_save_at_most(frames, tmp_path):
+    # Not a fork of this process, whose threads compute: their locks would never be opened.
+    processes = multiprocessing.get_context('forkserver')
+    processes.set_forkserver_preload(['concerto_ros.pipeline', 'concerto_ros.map_saver'])
     path, rng = tmp_path / 'map', random.Random(0)
-    told, tell = os.pipe()
     saved = -1
     for _ in range(6):
-        child = in_a_child(lambda: map_and_save(frames, path, tell))
-        saved = os.read(told, 1)[0]  # so that it is at work
+        told, tell = processes.Pipe(duplex=False)
+        child = processes.Process(target=map_and_save, args=(path, tell))
+        child.start()
+        tell.close()
+        saved = told.recv()  # so that it is at work
         time.sleep(rng.uniform(0, 0.1))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        saved = last_of(told, saved)
+        child.kill()
+        child.join()
+        with suppress(EOFError):
+            while True:
+                saved = told.recv()
         newest = number_of(frames, path)
         assert newest in (saved, saved + 1)
         if newest + 2 >= NUM_FRAMES:
             break
     assert newest >= 5
-    os.close(told)
-    os.close(tell)
