@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.search.object_search import (
     Chosen,
@@ -23,25 +22,23 @@ from concerto_ros.structures import SearchResult
 from concerto_ros.world import World
 
 
-class Elsewhere(Protocol):
-    """Chunks of a map that are not in memory."""
+class Elsewhere(NamedTuple):
+    """Chunks of a map that are not in memory.
 
-    @property
-    def keys(self) -> frozenset[int]:
-        """Their keys."""
-        ...
+    Attributes:
+        keys: Of the chunks.
+        read: Reads some of them, each few as a map of their own; any thread may do so.
+    """
 
-    def parts(self, keys: Iterable[int], config: SemanticsConfig) -> Iterator[LabelledMap]:
-        """Read some, as `LabelledMap.parts` does."""
-        ...
+    keys: frozenset[int]
+    read: Callable[[Iterable[int]], Iterator[LabelledMap]]
 
 
 def begin_search(
     labelled: LabelledMap,
-    paging: Elsewhere,
+    elsewhere: Elsewhere,
     world: World,
     search: ObjectSearch,
-    config: SemanticsConfig,
     text: str,
     *,
     region: Region | None = None,
@@ -51,10 +48,9 @@ def begin_search(
 
     Args:
         labelled: The map in memory.
-        paging: The rest of it, see `Paging`.
+        elsewhere: The rest of it.
         world: Where its submaps are.
         search: Groups voxels into objects.
-        config: Of the labels.
         text: As for `PerceptionPipeline.search`.
         region: As for `PerceptionPipeline.search`, in the world.
         min_score: Least one that the function will be called with.
@@ -68,12 +64,12 @@ def begin_search(
     text, least = check_query(text), min_score
     look = partial(_chosen, world=world, search=search, text=text, region=region)
     here = look(labelled, min_score=min_score)
-    waiting = _in_region(paging.keys, world, region)
+    waiting = _in_region(elsewhere.keys, world, region)
     language = labelled.labeler.language
 
     def find(*, max_results: int = 0, min_score: float = 0.0) -> SearchResult:
         parts = [here]
-        parts += (look(part, min_score=least) for part in paging.parts(waiting, config))
+        parts += (look(part, min_score=least) for part in elsewhere.read(waiting))
         points, chosen = joined(parts)
         result = search.find(points, chosen, text, max_results=max_results, min_score=min_score)
         return replace(result, text_encoder=language.encoder.name if language else '')

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.errors import CheckpointError, SearchError
 from concerto_ros.labeler import Labeler
 from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.map_header import TRANSLATOR, MapHeader, translator_digest
-from concerto_ros.map_query import begin_search
+from concerto_ros.map_query import Elsewhere, begin_search
 from concerto_ros.search.object_search import ObjectSearch, check_query
 from concerto_ros.search.regions import Region
 from concerto_ros.search.registry import ObjectRegistry
@@ -53,7 +52,10 @@ class MapReader:
         self._world = World(
             np.array([entry['T_world_submap'] for entry in header.submaps]), info.voxel_size
         )
-        self._chunks = _Chunks(folder, header, self._labelled)
+        self._folder, self._header = folder, header
+        self._is_measured = (  # by this translator
+            language is None or translator_digest(language.translator) == header.translator
+        )
         self._search = ObjectSearch(
             self._config.search, ObjectRegistry(), labeler.fitted_min_score
         )
@@ -110,10 +112,9 @@ class MapReader:
         """
         find = begin_search(
             self._labelled,
-            self._chunks,
+            Elsewhere(self._keys, self._read),
             self._world,
             self._search,
-            self._config.semantics,
             text,
             region=region,
             min_score=min_score,
@@ -145,33 +146,22 @@ class MapReader:
 
     def _parts(self) -> Iterator[LabelledMap]:
         """Read the chunks, some at a time; first, a map without any."""
-        read = self._chunks.parts(self._chunks.keys, self._config.semantics)
-        return chain([self._labelled], read)
-
-
-class _Chunks:
-    """The chunks of a map in a folder, as a search reads them."""
-
-    def __init__(self, folder: MapFolder, header: MapHeader, labelled: LabelledMap) -> None:
-        self._folder, self._header, self._labelled = folder, header, labelled
-        language = labelled.labeler.language
-        used = translator_digest(language.translator if language else None)
-        self._is_other = language is not None and used != header.translator
+        return chain([self._labelled], self._read(self._keys))
 
     @property
-    def keys(self) -> frozenset[int]:
+    def _keys(self) -> frozenset[int]:
         return frozenset(self._folder.chunks)
 
-    def parts(self, keys: Iterable[int], config: SemanticsConfig) -> Iterator[LabelledMap]:
-        return self._labelled.parts(keys, self._read, config)
+    def _read(self, keys: Iterable[int]) -> Iterator[LabelledMap]:
+        return self._labelled.parts(keys, self._record, self._config.semantics)
 
-    def _read(self, key: int) -> tuple[Mapping[str, Tensor], Sequence[str]]:
+    def _record(self, key: int) -> tuple[Mapping[str, Tensor], Sequence[str]]:
         """Return the record of a chunk, and the vocabulary by which it is labelled."""
         record = self._folder.read(key)
-        if self._is_other:
-            record.pop('feature_norm', None)
-            return record, ()
-        return record, self._header.names.get(key, self._folder.info.vocabulary)
+        if self._is_measured:
+            return record, self._header.names.get(key, self._folder.info.vocabulary)
+        record.pop('feature_norm', None)
+        return record, ()
 
 
 def _weights(

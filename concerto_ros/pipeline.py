@@ -32,7 +32,7 @@ from concerto_ros.labeler import Labeler
 from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.map_feed import MapFeed, as_changes
 from concerto_ros.map_header import MapHeader
-from concerto_ros.map_query import begin_search
+from concerto_ros.map_query import Elsewhere, begin_search
 from concerto_ros.map_resume import adopt, compare, describe
 from concerto_ros.mapping import CHUNK_VOXELS, CellLayout, VoxelMap
 from concerto_ros.mapping.fitting import lies_on
@@ -484,10 +484,11 @@ class PerceptionPipeline:
         """
         return begin_search(
             self._labelled,
-            self._paging,
+            Elsewhere(
+                self._paging.keys, partial(self._paging.parts, config=self.config.semantics)
+            ),
             self._world(),
             self._search,
-            self.config.semantics,
             text,
             region=region,
             min_score=min_score,
@@ -510,8 +511,7 @@ class PerceptionPipeline:
         Raises:
             MapFileError: A chunk on the disk is gone or damaged.
         """
-        parts = self._paging.parts(self._paging.keys, self.config.semantics)
-        return self._world().whole(chain([self._map], (part.voxels for part in parts)))
+        return self.read_cloud().read(lambda job: job())
 
     def changes(self, since: int) -> MapChanges:
         """Return the groups that changed after revision `since` (0: all that are in memory)."""

@@ -1,10 +1,12 @@
 """A saved map answers without the network as the pipeline that made it."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
@@ -154,3 +156,29 @@ def test_an_empty_map_is_unobserved(weights, tmp_path):
     assert len(reader.heat(QUERY).coord) == len(reader.cloud()) == 0
     empty.load(tmp_path / 'map')
     assert empty.num_voxels == 0
+
+
+def test_the_files_can_be_read_without_us(pipeline, folder):
+    """The lines of the README give the points of the surface."""
+    manifest, points = json.loads((folder / 'manifest.json').read_text()), []
+    for key, chunk in manifest['chunks'].items():
+        arrays, number = load((folder / chunk['file']).read_bytes()), int(key, 16)
+        place = arrays['place'].astype(np.int64)
+        shifts = ((20, 15, 6), (10, 12, 3), (0, 9, 0))
+        voxel = np.stack(
+            [
+                ((number >> of_chunk & 1023) - 512) * 64
+                + ((place >> of_block & 7) << 3)
+                + (place >> of_voxel & 7)
+                for of_chunk, of_block, of_voxel in shifts
+            ],
+            axis=1,
+        )
+        T = np.array(manifest['submaps'][str(number >> 30)])
+        point = manifest['voxel_size'] * (voxel + 0.5 + arrays['state'][:, :3].astype(float))
+        points.append((point @ T[:3, :3].T + T[:3, 3])[arrays['is_surface']])
+    ours, expected = np.concatenate(points), MapReader.open(folder).heat(QUERY).coord
+    assert len(ours) == len(expected)
+    distance = np.linalg.norm(ours[:, None] - expected, axis=2)
+    assert distance.min(axis=0).max() < 1e-5
+    assert distance.min(axis=1).max() < 1e-5

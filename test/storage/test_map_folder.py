@@ -451,8 +451,9 @@ def test_a_chunk_that_cannot_be_had_leaves_the_map_that_was_saved_before(path, t
         writer.save(INFO, chunks({1: 1}))
         with pytest.raises(KeyError, match='gone'):
             writer.save(INFO, {**chunks({1: 2}), 2: Chunk(1, fail)})
+        lost = Chunk(1, lambda: Content(3, StoredFile(*page)))
         with pytest.raises(MapFileError, match='cannot be written'):
-            writer.save(INFO, {**chunks({1: 2}), 2: Chunk(1, lambda: Content(3, StoredFile(*page)))})
+            writer.save(INFO, {**chunks({1: 2}), 2: lost})
         with pytest.raises(ValueError, match='no name of a chunk'):
             writer.save(INFO, chunks({1: 2, -1: 1}))
         with pytest.raises(ValueError, match='no name of a chunk or of weights'):
