@@ -16,8 +16,8 @@ from concerto_ros.labeler import Labeler
 from concerto_ros.model import load_checkpoint, save_checkpoint, weights_digest
 from concerto_ros.semantics import Translator
 from concerto_ros.torchvision_beside_cpu import declare_operators
-from concerto_ros.weights_file import read_weights_file
 from concerto_ros.trained_weights import TrainedWeights
+from concerto_ros.weights_file import read_weights_file
 from training.translate import main
 from training.translation.config import TranslateConfig
 from training.translation.pixel_texts import LinkedImage, StoredPixels
