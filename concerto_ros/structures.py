@@ -119,7 +119,7 @@ class MapChanges:
     """The groups of a map that changed since an earlier revision, each in full.
 
     Attributes:
-        epoch: Rises when the map is reset; groups of a lower epoch are gone.
+        epoch: Rises when the map is reset or another one loaded; groups of a lower one are gone.
         revision: Of the map now; the next changes are those since this one.
         stamp_ns: Time of the newest image in the map [ns]; 0 while it is empty.
         group_size: Edge length of a group [m].
