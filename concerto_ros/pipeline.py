@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +85,7 @@ class PerceptionPipeline:
 
     Attributes:
         config: All settings; see `update_config`.
-        epoch: Rises when the map is reset.
+        epoch: Rises when the map is reset or another one is loaded.
         newest_stamp_ns: Time of the newest image in the map [ns]; 0 while it is empty.
         notices: Sentences for people about what was loaded.
         folder: That holds the map as it was when it was loaded; None: it is in no folder.
@@ -406,14 +405,24 @@ class PerceptionPipeline:
         Raises:
             MapFileError: A chunk that went to the disk meanwhile is gone or damaged.
         """
-        chunk_key = torch.unique(window.voxel_key >> CHUNK_SHIFT)
-        self._paging.bring(chunk_key.tolist(), self.config.semantics)
+        self._bring_window(window)
         self._labeler.write(window, pyramids, self.config.semantics)
         self._paging.make_room()
 
     def give_up_semantics(self, window: Window) -> None:
-        """Have the network look at a window again some time, because nothing came of it."""
-        self._map.mark_dirty(window.chunk_key)
+        """Have the network look at a window again some time, because nothing came of it.
+
+        Raises:
+            MapFileError: A chunk that went to the disk meanwhile is gone or damaged.
+        """
+        self._bring_window(window)
+        self._map.mark_unseen(window.voxel_key)
+        self._paging.make_room()
+
+    def _bring_window(self, window: Window) -> None:
+        """Take back what went to the disk while the network looked at it."""
+        chunk_key = torch.unique(window.voxel_key >> CHUNK_SHIFT)
+        self._paging.bring(chunk_key.tolist(), self.config.semantics)
 
     def num_language_labels(self) -> tuple[int, int]:
         """Return how many points in memory have a language label, and how many there are."""

@@ -120,7 +120,7 @@ def test_a_window_writes_only_what_it_saw(new, frames):
     pipeline.update_semantics()
     before = features_by_cell(pipeline)
     part = pipeline._map.chunks().key[:1]
-    pipeline._map.mark_dirty(part)
+    pipeline._map.mark_unseen(pipeline._map.key(pipeline._map.rows_of_chunks(part)))
     pipeline.update_config(build(ConcertoConfig, {'semantics.max_points': 600}, pipeline.config))
     window = look(pipeline)
     after = features_by_cell(pipeline)
@@ -174,6 +174,21 @@ def test_frames_may_come_while_the_network_looks(new, frames):
     )
     pipeline.update_semantics()
     assert len(labels_by_voxel(pipeline)) > 0.9 * len(pipeline.cloud())
+
+
+@pytest.mark.parametrize('max_points', [100_000, 600])
+@pytest.mark.parametrize('is_paged', [False, True])
+def test_a_window_that_was_given_up_is_looked_at_again(new, frames, max_points, is_paged):
+    pipeline = new(frames, **{'semantics.max_points': max_points})
+    window = pipeline.begin_semantics()
+    if is_paged:
+        for key in chunks_of(window):
+            pipeline._paging.put(key)
+    pipeline.give_up_semantics(window)
+    pipeline.update_semantics()
+    keys = window.voxel_key.tolist()
+    assert len(labels_by_voxel(pipeline).keys() & set(keys)) > 0.9 * len(keys)
+    pipeline.close()
 
 
 def test_voxels_that_vanish_while_the_network_looks_stay_gone(new, frames):

@@ -101,16 +101,18 @@ class Looking(VoxelReading):
 
     def mark_seen_by_network(self, rows: Tensor) -> None:
         """Take voxels (M,) of the surface for seen; others of their chunks stay dirty."""
-        self._rows.is_looked_at.all()[rows] = True
+        self._note_looks(rows, True)
+
+    def mark_unseen(self, voxel_key: Tensor) -> None:
+        """Have the network look at voxels (V,) again, as far as there are such."""
+        rows = self._index.rows(voxel_key)
+        self._note_looks(rows[rows >= 0], False)
+
+    def _note_looks(self, rows: Tensor, is_looked_at: bool) -> None:
+        self._rows.is_looked_at.all()[rows] = is_looked_at
         block = self._index.blocks(torch.unique(self.key(rows) >> PLACE_BITS))
         self._surface.count(block)
         self._raise_revision(torch.unique(self._index.chunk_of_block(block)))
-
-    def mark_dirty(self, chunk_key: Tensor) -> None:
-        """Have the network look at chunks (C,) that there are, as if all were new."""
-        chunk = self._index.chunks(chunk_key)
-        chunk = chunk[chunk >= 0]
-        self._surface.add_dirty(chunk, self._surface.of_chunks(chunk)[0])
 
     def _mark_relabelled(self, block_key: Tensor) -> None:
         if len(block_key):
