@@ -14,6 +14,8 @@ from concerto_ros.ros.conversions import (
     depth_image,
     depth_message,
     make_header,
+    pose_matrix,
+    pose_message,
     stamp_ns,
     transform_matrix,
     transform_message,
@@ -84,6 +86,7 @@ def test_transforms_survive_a_round_trip_in_float32():
         T = from_quaternion(rng.normal(size=3), rng.normal(size=4))
         message = transform_message('map', 'camera', STAMP, T)
         np.testing.assert_allclose(transform_matrix(message), T, rtol=0, atol=1e-15)
+        np.testing.assert_allclose(pose_matrix(pose_message(T)), T, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize('decode', [color_image, depth_image])

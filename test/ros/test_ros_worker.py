@@ -7,7 +7,7 @@ import pytest
 from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
 
-from concerto_ros.errors import SearchError
+from concerto_ros.errors import ConcertoError, MapFileError, SearchError
 from concerto_ros.ros.log_forwarding import forward_logging
 from concerto_ros.ros.pace import Pace
 from concerto_ros.ros.worker import LatestWorker
@@ -163,6 +163,21 @@ def test_the_error_of_a_job_reaches_who_awaits_it(graph, make_worker):
     graph.until(future.done)
     with pytest.raises(SearchError, match='no language model'):
         future.result()
+    assert worker.num_failures == 0
+
+
+def test_other_threads_ask_and_wait(graph, make_worker):
+    worker = make_worker(lambda frame: None)
+    assert worker.ask(threading.current_thread) is worker._thread
+
+    def fail():
+        raise MapFileError('the disk is full')
+
+    with pytest.raises(MapFileError, match='full'):
+        worker.ask(fail)
+    assert worker.close(10)
+    with pytest.raises(ConcertoError, match='the node ends'):
+        worker.ask(threading.current_thread)
     assert worker.num_failures == 0
 
 
