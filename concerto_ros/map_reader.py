@@ -26,6 +26,7 @@ from concerto_ros.structures import MapCloud, SearchResult
 from concerto_ros.trained_weights import Language, TrainedWeights
 from concerto_ros.world import World
 
+_SEMANTIC_ONLY = torch.tensor([1, 0], dtype=torch.int16)
 _MAX_BYTES = 1 << 24  # of what is in memory beside the chunks at hand: nothing
 
 
@@ -157,9 +158,12 @@ class MapReader:
 
     def _record(self, key: int) -> tuple[Mapping[str, Tensor], Sequence[str]]:
         """Return the record of a chunk, and the vocabulary by which it is labelled."""
-        record = self._folder.read(key)
+        record, vocabulary = self._folder.read(key), self._folder.info.vocabulary
+        names = self._header.names.get(key, vocabulary)
+        if self._labelled.labeler.language is None and names != vocabulary:
+            record['label'] = record['label'] * _SEMANTIC_ONLY  # nothing can name it anew
         if self._is_measured:
-            return record, self._header.names.get(key, self._folder.info.vocabulary)
+            return record, names
         record.pop('feature_norm', None)
         return record, ()
 

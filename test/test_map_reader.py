@@ -94,6 +94,22 @@ def test_its_cloud_is_that_of_the_pipeline(pipeline, folder):
         np.testing.assert_array_equal(ours[name], values, err_msg=name)
 
 
+def test_labels_of_another_vocabulary_are_named_anew_or_unknown(frames, weights, tmp_path):
+    pipeline = PerceptionPipeline(build(ConcertoConfig, {**SMALL, **weights}))
+    pipeline.integrate(frames[0])
+    pipeline.update_semantics()
+    for key in pipeline._map.chunks().key.tolist():
+        pipeline._paging.put(key)
+    pipeline.relabel(['lamp'])
+    with MapSaver(tmp_path / 'map') as saver:
+        saver.save(pipeline, 'map')
+    folder = MapFolder.open(tmp_path / 'map')
+    assert set(MapReader.open(folder.path).cloud().language_label) == {1}
+    bare = MapReader(folder).cloud()
+    assert set(bare.language_label) == {0}
+    np.testing.assert_array_equal(np.sort(bare.label), np.sort(pipeline.cloud().label))
+
+
 def test_heat_is_the_score_of_each_point(pipeline, folder):
     heat = MapReader.open(folder).heat(QUERY)
     rows = pipeline._map.surface_rows()
