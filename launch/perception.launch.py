@@ -28,6 +28,7 @@ TOPICS = {
     'color_info': 'color/camera_info',
     'depth_image': 'depth/image',
     'depth_info': 'depth/camera_info',
+    'pose_graph': 'pose_graph',
 }
 
 

@@ -42,7 +42,7 @@ QUERIES = (
 
 _START_TIME = 60.0  # seconds; importing torch from a slow disk takes long
 _FUSION_TIME = 60.0  # seconds without any progress
-_LABEL_TIME = 5.0  # seconds without any progress
+_LABEL_TIME = 10.0  # seconds without any progress
 _LOOKED_AT = 0.99  # share of the map
 _SHM_PROFILE = Path(__file__).resolve().parents[2] / 'config' / 'fastdds_shm.xml'
 
