@@ -54,6 +54,11 @@ def mapped(frames, values=None):
     return pipeline
 
 
+def surface(pipeline):
+    """Return the cloud in the order of `scores_of_surface`."""
+    return pipeline._world().cloud(pipeline._map, pipeline._map.surface_rows())
+
+
 def scores_of_surface(pipeline, query):
     """Return the score of each voxel of the surface; NaN where the network has not looked."""
     cell = pipeline._map.cell(pipeline._map.surface_rows())
@@ -150,7 +155,7 @@ def test_the_network_sees_cells_of_the_size_it_was_trained_on(frames, weights, t
     pipeline = mapped(frames, {**weights, 'semantics.checkpoint': str(tmp_path / 'b.pth')})
     assert pipeline.update_semantics() == len(pipeline.cloud())
     assert not caplog.records
-    cloud = pipeline.cloud()
+    cloud = surface(pipeline)
     cell = np.floor(cloud.coord.astype(float) / 0.04 + 1e-9).astype(np.int64)
     cells, row = np.unique(cell, axis=0, return_inverse=True)
     assert len(cells) < 0.6 * len(cell)
@@ -321,12 +326,12 @@ def test_what_the_network_has_looked_at_stays_searchable(frames, weights):
     pipeline = mapped(frames, {**weights, 'semantics.max_points': 1000})
     some = list(islice(windows_of(pipeline), 2))
     assert len(some) == 2
-    cloud, share = pipeline.cloud(), pipeline.search('lamp').observed_share
+    cloud, share = surface(pipeline), pipeline.search('lamp').observed_share
     is_labelled = cloud.language_label > 0
     assert 1000 < is_labelled.sum() < len(is_labelled)
     assert pipeline.num_language_labels() == (is_labelled.sum(), len(is_labelled))
     pipeline.relabel(['wall', 'lamp'])
-    np.testing.assert_array_equal(pipeline.cloud().language_label > 0, is_labelled)
+    np.testing.assert_array_equal(surface(pipeline).language_label > 0, is_labelled)
     scores = scores_of_surface(pipeline, 'lamp')
     np.testing.assert_array_equal(np.isfinite(scores), is_labelled)
     assert is_labelled.mean() == pytest.approx(share, abs=0.02)

@@ -71,6 +71,11 @@ def placed(pipelines, request):
     return without_ids(pipelines[request.param])
 
 
+def surface(pipeline):
+    """Return the cloud in the order of `scores_of_surface`."""
+    return pipeline._world().cloud(pipeline._map, pipeline._map.surface_rows())
+
+
 def scores_of_surface(pipeline, query=QUERY):
     """NaN where the network has not looked."""
     cell = pipeline._map.cell(pipeline._map.surface_rows())
@@ -99,7 +104,7 @@ def assert_same(found, expected):
 
 
 def region_of(pipeline, where):
-    coord = pipeline.cloud().coord[np.isfinite(scores_of_surface(pipeline))]
+    coord = surface(pipeline).coord[np.isfinite(scores_of_surface(pipeline))]
     low, high = coord.min(0), coord.max(0)
     size = high - low
     return {
@@ -240,6 +245,6 @@ def test_a_new_voxel_in_a_known_cell_is_labelled_and_scored_at_once(tiny_weights
     known = pipeline._map.cell(new.nonzero()[:, 0]) >= 0
     assert known.sum() > 50
     np.testing.assert_array_equal(
-        np.isfinite(scores_of_surface(pipeline)), pipeline.cloud().language_label > 0
+        np.isfinite(scores_of_surface(pipeline)), surface(pipeline).language_label > 0
     )
     assert (pipeline.cloud().language_label > 0).sum() >= known.sum()
