@@ -113,7 +113,8 @@ def test_inputs_can_be_remapped_and_keep_their_names_by_default(arguments, node)
         for topic, new in node['remappings']
         if isinstance(new, SimpleNamespace)
     }
-    assert set(renamed) == {'color/image', 'color/camera_info', 'depth/image', 'depth/camera_info'}
+    images = {'color/image', 'color/camera_info', 'depth/image', 'depth/camera_info'}
+    assert set(renamed) == images | {'pose_graph'}
     assert all(topic == default for topic, default in renamed.items())
 
 

@@ -185,7 +185,8 @@ class MapPublisher:
                 self._publish_changes(frame_id, self._feed.next(_MAX_GROUPS))
             self._sent = self._state()
             if paged := self._feed.take_paged():
-                self._reader.run(partial(self._read_paged, frame_id, self._feed, paged))
+                epoch = self._pipeline.epoch
+                self._reader.run(partial(self._read_paged, frame_id, epoch, self._feed, paged))
             wait = self._update_pace.wait(0.0) if self._feed.has_more else float('inf')
         return wait
 
@@ -210,13 +211,14 @@ class MapPublisher:
             self._is_reading = False
             self._wake()
 
-    def _read_paged(self, frame_id: str, feed: MapFeed, chunk_keys: Iterable[int]) -> None:
+    def _read_paged(
+        self, frame_id: str, epoch: int, feed: MapFeed, chunk_keys: Iterable[int]
+    ) -> None:
         """Read chunks on the disk and publish them as updates; on the thread of the reader."""
-        epoch = self._pipeline.epoch
         config = self._pipeline.config.semantics
         try:
             for changes in feed.read(chunk_keys, _MAX_GROUPS, config):
-                if changes.epoch != self._pipeline.epoch:
+                if epoch != self._pipeline.epoch:
                     return
                 header = make_header(frame_id, changes.stamp_ns)
                 self._updates.publish(map_update(header, changes))
