@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 BENCHMARKS = (
-    'fusion', 'growth', 'building', 'soak', 'drift', 'cloud', 'memory', 'search', 'encoder',
-    'training_views', 'training_step',
+    'fusion', 'growth', 'building', 'soak', 'drift', 'windows', 'semantic_latency', 'cloud',
+    'memory', 'search', 'encoder', 'training_views', 'training_step',
 )  # fmt: skip
 BRIEF = {'SOAK_MINUTES': '10'}  # of those that take long, when all are run
 
