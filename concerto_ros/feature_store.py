@@ -36,6 +36,10 @@ class CellTables(Protocol):
         """Return how many slots of a level were ever used."""
         ...
 
+    def reserve(self, level: int) -> int:
+        """Return how many slots of a level are expected at most."""
+        ...
+
 
 class LevelUpdate(NamedTuple):
     """What a window says about cells of one level.
@@ -73,8 +77,10 @@ class FeatureStore:
     ) -> None:
         self._cells = cells
         self._measure = measure
-        self._pools = tuple(_Pool(width, device) for width in widths)
-        self._norms = GrowingTensor((), torch.float32, device)
+        self._pools = tuple(
+            _Pool(width, device, cells.reserve(level)) for level, width in enumerate(widths)
+        )
+        self._norms = GrowingTensor((), torch.float32, device, cells.reserve(0))
 
     @property
     def is_known(self) -> Tensor:
@@ -134,7 +140,7 @@ class FeatureStore:
         for part in parts:
             for pool, update in zip(self._pools, part, strict=True):
                 pool.move(update)
-        changed = torch.unique(torch.cat([*(part[0].slot for part in parts), below]))
+        changed: Tensor = torch.unique(torch.cat([*(part[0].slot for part in parts), below]))
         changed = changed[self.is_known[changed]]
         self.norms[changed] = self._measure(self.part(changed))
         return changed
@@ -184,15 +190,15 @@ class FeatureStore:
     def _grow(self) -> None:
         for level, pool in enumerate(self._pools):
             pool.grow(self._cells.length(level))
-        _append_zeros(self._norms, self._cells.length(0))
+        self._norms.grow(self._cells.length(0))
 
 
 class _Pool:
     """The features of one level."""
 
-    def __init__(self, width: int, device: torch.device | str) -> None:
-        self.feat = GrowingTensor((width,), torch.float16, device)
-        self.is_known = GrowingTensor((), torch.bool, device)
+    def __init__(self, width: int, device: torch.device | str, reserve: int) -> None:
+        self.feat = GrowingTensor((width,), torch.float16, device, reserve)
+        self.is_known = GrowingTensor((), torch.bool, device, reserve)
         self.scale = 1.0  # a power of two, so that moving to another rounds nothing
 
     @property
@@ -200,8 +206,8 @@ class _Pool:
         return self.feat.num_bytes + self.is_known.num_bytes
 
     def grow(self, length: int) -> None:
-        _append_zeros(self.feat, length)
-        _append_zeros(self.is_known, length)
+        self.feat.grow(length)
+        self.is_known.grow(length)
 
     def fit(self, largest: float) -> None:
         """Raise the scale until a number fits; rare, as it goes up by powers of two."""
@@ -226,13 +232,6 @@ class _Pool:
         self.fit(_largest(value))
         room[slot] = (value / self.scale).half()
         self.is_known.all()[slot] = is_known.to(room.device)
-
-
-def _append_zeros(column: GrowingTensor, length: int) -> None:
-    missing = length - len(column)
-    if missing > 0:
-        row = column.all().new_zeros(column.all().shape[1:])
-        column.append(row.expand(missing, *row.shape))
 
 
 def _largest(feat: Tensor) -> float:

@@ -28,6 +28,9 @@ class Cells:
     def length(self, level):
         return self.lengths[level]
 
+    def reserve(self, level):
+        return 100_000 >> 2 * level
+
 
 @pytest.fixture
 def translator():
@@ -317,3 +320,13 @@ def test_it_can_be_written_inside_and_outside_inference_mode(new_store):
     write(store, everything(), nothing())
     store.forget([torch.tensor([0]), nothing(), nothing()])
     assert not store.is_known[0]
+
+
+def test_nothing_moves_while_the_map_grows_as_expected(new_store):
+    cells = Cells()
+    store = new_store(cells)
+    before = [level.feat.data_ptr() for level in store.stored().levels] + [store.norms.data_ptr()]
+    cells.lengths = [cells.reserve(level) for level in range(len(WIDTHS))]
+    after = [level.feat.data_ptr() for level in store.stored().levels] + [store.norms.data_ptr()]
+    assert len(store.norms) == 100_000
+    assert after == before

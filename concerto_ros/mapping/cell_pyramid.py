@@ -87,14 +87,14 @@ class CellPyramid:
     ) -> None:
         self.layout = layout
         self._index = index
-        cells = [reserve * 64 >> 2 * level for level in range(layout.num_levels)]
+        self._num_blocks = reserve
         self._levels = [
-            _Level(layout.edge_bits[level], index, device, reserve, cells[level])
-            for level in range(layout.num_levels)
+            _Level(edge_bits, index, device, reserve, self.reserve(level))
+            for level, edge_bits in enumerate(layout.edge_bits)
         ]
-        self.label = GrowingTensor((2,), torch.int16, device, cells[0])
-        self.confidence = GrowingTensor((2,), torch.float16, device, cells[0])
-        self.key = GrowingTensor((), torch.int64, device, cells[0])
+        self.label = GrowingTensor((2,), torch.int16, device, self.reserve(0))
+        self.confidence = GrowingTensor((2,), torch.float16, device, self.reserve(0))
+        self.key = GrowingTensor((), torch.int64, device, self.reserve(0))
 
     @property
     def num_bytes(self) -> int:
@@ -117,6 +117,10 @@ class CellPyramid:
     def length(self, level: int) -> int:
         """Return how many numbers a level has, free ones among them."""
         return self._levels[level].slots.length
+
+    def reserve(self, level: int) -> int:
+        """Return how many numbers of a level are expected at most."""
+        return self._num_blocks * 64 >> 2 * level
 
     def num_used(self, level: int) -> int:
         """Return how many cells a level has."""
