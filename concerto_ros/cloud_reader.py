@@ -36,7 +36,8 @@ class CloudReader:
         self._config = config
         self._waiting: list[int] = self._voxels.chunks().key.tolist()
         self._paged = set(paging.keys)
-        self._parts = [world.part(self._voxels, torch.empty(0, dtype=torch.int64))]
+        none = torch.empty(0, dtype=torch.int64, device=self._voxels.device)
+        self._parts = [world.part(self._voxels, none)]
 
     def read(self, run: Run) -> MapCloud:
         """Return the thin surface in the world.
