@@ -19,7 +19,7 @@ from concerto_ros.search.object_search import (
 )
 from concerto_ros.search.regions import Region
 from concerto_ros.structures import SearchResult
-from concerto_ros.world import World
+from concerto_ros.world import CloudPart, World
 
 
 class Elsewhere(NamedTuple):
@@ -70,7 +70,9 @@ def begin_search(
     def find(*, max_results: int = 0, min_score: float = 0.0) -> SearchResult:
         parts = [here]
         parts += (look(part, min_score=least) for part in elsewhere.read(waiting))
-        points, chosen = joined(parts)
+        points, chosen = joined([(points, chosen) for points, chosen, _ in parts])
+        stands = np.flatnonzero(world.stands([part for _, _, part in parts]))
+        points, chosen = points.take(stands), chosen.take(stands)
         result = search.find(points, chosen, text, max_results=max_results, min_score=min_score)
         return replace(result, text_encoder=language.encoder.name if language else '')
 
@@ -85,7 +87,7 @@ def _chosen(
     text: str,
     region: Region | None,
     min_score: float,
-) -> tuple[SearchPoints, Chosen]:
+) -> tuple[SearchPoints, Chosen, CloudPart]:
     """Return the voxels of a part of a map that score high in the region."""
     voxels, labeler = labelled.voxels, labelled.labeler
     of_cell = labeler.scores(text)
@@ -101,11 +103,7 @@ def _chosen(
 
     chosen = search.choose(scores, coord, len(surface), region=region, min_score=min_score)
     picked = rows[chosen.rows]
-    stands = world.stands(voxels, picked)
-    chosen = replace(
-        chosen, rows=chosen.rows[stands.cpu().numpy()], scores=chosen.scores[stands.cpu().numpy()]
-    )
-    return search_points(labelled, world, picked[stands]), chosen
+    return search_points(labelled, world, picked), chosen, world.part(voxels, picked)
 
 
 def search_points(labelled: LabelledMap, world: World, rows: torch.Tensor) -> SearchPoints:

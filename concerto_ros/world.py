@@ -1,7 +1,7 @@
 """World: from the frames of submaps to where their voxels are now."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,14 +100,15 @@ class World:
         """Return the thin surface of all parts of a map, where submaps overlap only once."""
         return self.joined(self.part(voxels, voxels.surface_rows()) for voxels in parts)
 
-    def stands(self, voxels: VoxelMap, rows: Tensor) -> Tensor:
-        """Return (M,) bool, which of rows stand for what several submaps hold."""
-        submap = voxels.submap(rows)
+    def stands(self, parts: Sequence[CloudPart]) -> NDArray[np.bool_]:
+        """Return (N,), which points of all parts stand for what several submaps hold."""
+        submap = submap_of_chunk(torch.cat([part.chunk_key for part in parts]))
         if len(submap) == 0 or (submap == submap[0]).all():
-            return torch.ones_like(submap, dtype=torch.bool)
-        cloud = self.cloud(voxels, rows)
-        num_views = torch.from_numpy(voxels.observations(rows)[0])
-        return self._vote(cloud, submap.cpu(), num_views).stands.to(rows.device)
+            return np.ones(len(submap), dtype=np.bool_)
+        cloud = _joined([part.cloud for part in parts])
+        num_views = torch.cat([part.num_views for part in parts])
+        stands: NDArray[np.bool_] = self._vote(cloud, submap, num_views).stands.numpy()
+        return stands
 
     def _voted(self, cloud: MapCloud, chunk_key: Tensor, num_views: Tensor) -> MapCloud:
         key, of_row = torch.unique(chunk_key, return_inverse=True)

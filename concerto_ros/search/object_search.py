@@ -85,6 +85,10 @@ class Chosen:
     region: Region | None
     columns: NDArray[np.int64]
 
+    def take(self, rows: NDArray[np.intp]) -> 'Chosen':
+        """Return some of the chosen voxels alone, by their places (M,)."""
+        return replace(self, rows=self.rows[rows], scores=self.scores[rows])
+
     @property
     def share(self) -> float:
         """0..1, what of the region, or of the map, has been looked at."""
