@@ -8,12 +8,11 @@ from torch import Tensor
 
 from concerto_ros.mapping import CHUNK_VOXELS, VoxelMap
 from concerto_ros.mapping.voxel_keys import corners, unpack_voxels
-from concerto_ros.model import PointBatch, centered, lowest, prepare_map
+from concerto_ros.model import FLOOR_SHARE, PointBatch, centered, prepare_map
 from concerto_ros.window_rooms import room_parts
 from concerto_ros.window_scheduler import first_points
 
 _CLOSE = 1e-3  # sizes that differ by less are the same
-_MANY = 1 << 16  # heights that tell where the floor is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,14 +119,22 @@ def floor_height(voxel_map: VoxelMap, submap: int) -> tuple[int, float]:
     It is where one voxel of the surface in a hundred lies lower.
     """
     assert voxel_map.cells is not None
-    chunks = voxel_map.chunks()
-    rows = voxel_map.surface_rows(chunks.key[chunks.submap == submap])
-    rows = rows[:: 1 + len(rows) // _MANY]
+    rows, rank = voxel_map.low_rows(submap, FLOOR_SHARE)
     if len(rows) == 0:
         return 1, 0.0
-    bits = voxel_map.cells.layout.edge_bits[0]
-    cell = lowest(voxel_map.grid_coord(rows)[:, 2] >> bits)
-    return int(cell), float(lowest(voxel_map.coord(rows)[:, 2]))
+    cell = voxel_map.grid_coord(rows)[:, 2] >> voxel_map.cells.layout.edge_bits[0]
+    height = voxel_map.coord(rows)[:, 2]
+    return int(cell.kthvalue(1 + rank).values), float(height.kthvalue(1 + rank).values)
+
+
+def _some_chunks(chunk_key: Tensor, num_surface: Tensor, most: int) -> Tensor:
+    """Return those of (C,) chunks, from here and there, that have so many voxels; at least one.
+
+    The same chunks come in the same sequence, and new ones anywhere in it.
+    """
+    order = (chunk_key * _SCATTER).argsort()
+    before = num_surface[order].cumsum(0) - num_surface[order]
+    return chunk_key[order[before < most]]
 
 
 def _with_halo(

@@ -101,6 +101,34 @@ class VoxelReading(VoxelTables):
         block = self._index.blocks_of_chunks(chunk[chunk >= 0])
         return self._index.rows_of_blocks(block)[0]
 
+    def low_rows(self, submap: int, share: float) -> tuple[Tensor, int]:
+        """Return the surface rows of a submap around a height below which a share of them lies.
+
+        The cost grows with the blocks of the submap, not with its voxels.
+
+        Args:
+            submap: Of the voxels.
+            share: 0..1.
+
+        Returns:
+            rows: (M,) int64, those in one layer of blocks; none if the submap has none.
+            rank: Of the height among theirs, from 0.
+        """
+        self.refresh()
+        number = self._index.chunk_numbers[submap_of_chunk(self._index.chunk_keys) == submap]
+        block = self._index.blocks_of_chunks(number)
+        count = self._surface.of_blocks(block)
+        layer = unpack_blocks(self._index.block_keys[block])[:, 2]
+        order = layer.argsort(stable=True)
+        up_to = count[order].cumsum(0)
+        if len(block) == 0 or up_to[-1] == 0:
+            return block[:0], 0
+        rank = int(share * (int(up_to[-1]) - 1))
+        reached = layer[order[torch.searchsorted(up_to, rank, right=True)]]
+        rows = self.rows_of_blocks(block[layer == reached])
+        rows = rows[self._rows.is_surface.all()[rows]]
+        return rows, rank - int(count[layer < reached].sum())
+
     def holds(self, grid_coord: Tensor, submap: int) -> Tensor:
         """Return (M,) bool, whether there are voxels (M, 3) int64 in a submap."""
         is_held: Tensor = self._index.rows(pack_voxels(grid_coord, submap)) >= 0

@@ -10,12 +10,12 @@ from concerto_ros.model.checkpoint import CheckpointReport, load_checkpoint, sav
 from concerto_ros.model.config import BackboneConfig
 from concerto_ros.model.digest import weights_digest
 from concerto_ros.model.input import (
+    FLOOR_SHARE,
     INDOOR,
     OUTDOOR,
     PreparedCloud,
     Recipe,
     centered,
-    lowest,
     prepare_cloud,
     prepare_map,
 )
@@ -27,6 +27,7 @@ from concerto_ros.model.pyramid import FeaturePyramid, PyramidLevel
 from concerto_ros.model.stored_features import StoredFeatures
 
 __all__ = [
+    'FLOOR_SHARE',
     'INDOOR',
     'OUTDOOR',
     'BackboneConfig',
@@ -41,7 +42,6 @@ __all__ = [
     'StoredFeatures',
     'centered',
     'load_checkpoint',
-    'lowest',
     'make_plan',
     'precision',
     'prepare_cloud',

@@ -20,7 +20,7 @@ from concerto_ros.model.point_batch import PointBatch
 from concerto_ros.model.segment_ops import segment_mean
 
 _LATTICE = 16  # voxels; the coarsest cells keep their place when an origin moves by this
-_FLOOR_SHARE = 0.01  # of the voxels may lie below the floor, as outliers do
+FLOOR_SHARE = 0.01  # of the voxels may lie below the floor, as outliers do
 _AXIS_BITS = 16
 _FNV_OFFSET, _FNV_PRIME = 14695981039346656037, 1099511628211  # of 64 bits
 
@@ -137,7 +137,7 @@ def prepare_map(
     grid = grid_coord if voxels_per_cell == 1 else grid_coord // voxels_per_cell
     start = torch.zeros_like(grid[0])
     if floor is None:
-        start[2] = lowest(grid[:, 2]) - 1
+        start[2] = _lowest(grid[:, 2]) - 1
     grid = grid - start - (grid.amin(0) - start) // _LATTICE * _LATTICE
     if voxels_per_cell > 1:
         grid, inverse = _unique_cells(grid)
@@ -145,7 +145,7 @@ def prepare_map(
             segment_mean(t, inverse, len(grid)) for t in (coord, color, normal)
         )
     center = _center(coord, has_floor=False)
-    center[2] = lowest(coord[:, 2]) if floor is None else floor
+    center[2] = _lowest(coord[:, 2]) if floor is None else floor
     return PreparedCloud(points=_batch(grid, coord - center, color, normal), inverse=inverse)
 
 
@@ -183,9 +183,9 @@ def voxel_hash(grid_coord: NDArray[np.int64]) -> NDArray[np.uint64]:
     return code
 
 
-def lowest(height: Tensor) -> Tensor:
+def _lowest(height: Tensor) -> Tensor:
     """Return the () height of the floor: below it lie few of (N,) heights, outliers."""
-    return height.kthvalue(1 + int(_FLOOR_SHARE * (len(height) - 1))).values
+    return height.kthvalue(1 + int(FLOOR_SHARE * (len(height) - 1))).values
 
 
 def _unique_cells(grid: Tensor) -> tuple[Tensor, Tensor]:

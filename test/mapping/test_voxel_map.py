@@ -404,6 +404,20 @@ def test_a_submap_is_shifted_with_all_that_was_measured_and_is_new_to_the_networ
     assert torch.equal(chunks.num_dirty[held], chunks.num_surface[held])
 
 
+@pytest.mark.parametrize('share', [0.0, 0.01, 0.3, 1.0])
+def test_low_rows_hold_the_height_below_which_a_share_lies(share):
+    voxel_map = VoxelMap(VOXEL)
+    for submap in (0, 1):
+        voxel_map.integrate(random_points(submap, n=900, extent=3.0), 0, 64.0, submap)
+    rows = voxel_map.surface_rows()
+    height = voxel_map.coord(rows[voxel_map.submap(rows) == 1])[:, 2].sort().values
+    low, rank = voxel_map.low_rows(1, share)
+    assert len(low) < len(height)
+    found = voxel_map.coord(low)[:, 2].sort().values[rank]
+    assert found == height[int(share * (len(height) - 1))]
+    assert len(voxel_map.low_rows(7, share)[0]) == 0
+
+
 def test_chunks_of_points_are_those_of_their_voxels():
     cloud = random_points(3, extent=5.0)
     voxel_map = build(cloud)
