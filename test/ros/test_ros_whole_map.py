@@ -273,14 +273,14 @@ def test_frames_of_other_cameras_go_where_the_first_one_is(start, frames):
 
 def test_a_map_that_nobody_hears_is_not_made(start, monkeypatch):
     system, made = start(weights=False), []
-    read = system.pipeline.read_cloud
-    monkeypatch.setattr(system.pipeline, 'read_cloud', lambda: made.append(0) or read())
     system.send(0, 1)
+    expected, read = system.cloud().coord, system.pipeline.read_cloud
+    monkeypatch.setattr(system.pipeline, 'read_cloud', lambda: made.append(0) or read())
     system.graph.spin_for(0.5)
     assert not made
     maps = system.listen(PointCloud2, 'map', LATCHED)
     system.graph.until(lambda: maps)
-    assert_same_points(coord_of(maps[-1]), system.cloud().coord)
+    assert_same_points(coord_of(maps[-1]), expected)
     later = system.listen(PointCloud2, 'map', LATCHED)  # of the same map
     system.graph.until(lambda: later)
     assert len(made) == 1
