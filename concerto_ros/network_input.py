@@ -127,16 +127,6 @@ def floor_height(voxel_map: VoxelMap, submap: int) -> tuple[int, float]:
     return int(cell.kthvalue(1 + rank).values), float(height.kthvalue(1 + rank).values)
 
 
-def _some_chunks(chunk_key: Tensor, num_surface: Tensor, most: int) -> Tensor:
-    """Return those of (C,) chunks, from here and there, that have so many voxels; at least one.
-
-    The same chunks come in the same sequence, and new ones anywhere in it.
-    """
-    order = (chunk_key * _SCATTER).argsort()
-    before = num_surface[order].cumsum(0) - num_surface[order]
-    return chunk_key[order[before < most]]
-
-
 def _with_halo(
     voxel_map: VoxelMap, chunk_key: Tensor, halo: int, edge_bits: int
 ) -> tuple[Tensor, Tensor]:
