@@ -13,9 +13,14 @@ from concerto_ros.rooms.room import SyntheticRoom
 _KITCHEN = Path(__file__).resolve().parents[1].parent / 'shared' / 'data' / 'sevenscenes'
 
 
+def has_kitchen() -> bool:
+    """Return whether the kitchen recording is there."""
+    return _KITCHEN.exists()
+
+
 def kitchen_frames(num_frames: int) -> Iterator[RGBDFrame]:
     """Yield the first frames, 640x480, of the kitchen recording, else those of a made-up room."""
-    if _KITCHEN.exists():
+    if has_kitchen():
         return iter(open_source(_KITCHEN, keep=lambda i: i < num_frames))
     print('  ../shared/data/sevenscenes is not there: frames of a synthetic room instead')
     return iter(SyntheticRoom(seed=1).frames(num_frames))

@@ -50,23 +50,18 @@ class Scene:
 
     Args:
         frames: Of one room.
-        cloud: Its true surface.
+        cloud: Its true surface; None: unknown.
     """
 
-    def __init__(self, frames: Iterable[RGBDFrame], cloud: RoomCloud) -> None:
+    def __init__(self, frames: Iterable[RGBDFrame], cloud: RoomCloud | None) -> None:
         self._pipeline, _ = mapped(frames)  # which puts the floor where the network expects it
         voxel_map = self._pipeline._map
         self._rows = voxel_map.surface_rows()
         T = self._pipeline._submaps.poses[0]
         self.coord = voxel_map.coord(self._rows).numpy() @ T[:3, :3].T + T[:3, 3]
-        of_class = np.stack(
-            [
-                _ids(self._pipeline.labels, [scannet20_of(name) for name in CLASS_NAMES]),
-                _ids(self._pipeline.language_labels, CLASS_NAMES),
-            ],
-            axis=1,
-        )
-        self.truth: Ints = nearest(self.coord, cloud.coord, of_class[cloud.label], _REACH)
+        self.truth: Ints = np.zeros((len(self._rows), 2), dtype=np.int64)
+        if cloud is not None:
+            self.truth = self._truth(cloud)
         self.labels = self._pipeline.labels
         self.num_cells = len(torch.unique(voxel_map.cell(self._rows)))
 
@@ -92,6 +87,16 @@ class Scene:
                 labeler.write(window, pyramids, self._pipeline.config.semantics)
                 num_cells += cells_of(window)
         return self._now(num_cells)
+
+    def _truth(self, cloud: RoomCloud) -> Ints:
+        of_class = np.stack(
+            [
+                _ids(self._pipeline.labels, [scannet20_of(name) for name in CLASS_NAMES]),
+                _ids(self._pipeline.language_labels, CLASS_NAMES),
+            ],
+            axis=1,
+        )
+        return nearest(self.coord, cloud.coord, of_class[cloud.label], _REACH)
 
     def _now(self, num_cells: int) -> Look:
         labeler, cell = self._pipeline._labeler, self._pipeline._map.cell(self._rows)

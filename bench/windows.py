@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from bench.floor_plan import draw_plans
+from bench.recordings import has_kitchen, kitchen_frames
 from bench.window_scene import Ints, Look, Scene, mapped, nearest
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.rooms.building import Building
@@ -25,6 +26,7 @@ HALOS = (0, 1, 2, 4)
 _ALL = 1 << 10  # chunks
 _WHOLE, _COLUMNS, _CHUNK = (_ALL, _ALL, _ALL), (2, 2, _ALL), (1, 1, 1)
 _BY_CHUNKS = 1  # room that is looked at chunk by chunk as well, which takes long
+_KITCHEN_FRAMES = 200
 _EVERY = 10  # frames: semantics.period at 10 Hz
 _SAME = 0.04  # how far apart a surface may be in two maps of the same frames [m]
 _PICTURE = 'out/bench/seams.png'
@@ -73,6 +75,10 @@ def main() -> None:
     for halo in HALOS:
         by_chunks = _looks(scenes[_BY_CHUNKS:][:1], whole[_BY_CHUNKS:][:1], _CHUNK, halo)
         print(f'  single chunks of room {_BY_CHUNKS + 1}, halo {halo}: {_figures(by_chunks)}')
+    if has_kitchen():
+        kitchen = [Scene(kitchen_frames(_KITCHEN_FRAMES), None)]
+        recorded = _looks(kitchen, [kitchen[0].look(_WHOLE, 0)], _COLUMNS, default)
+        print(f'  the kitchen recording, 2x2 columns, halo {default}: {_figures(recorded)}')
     as_node = _as_node(tour, cases)
     path = Path(os.environ.get('WINDOWS_PICTURE', _PICTURE))
     _draw(path, cases, as_node, default)
@@ -126,10 +132,10 @@ def _figures(cases: Sequence[Case]) -> str:
     truth = [case.scene.truth for case in cases]
     cosine = np.concatenate([_cosine(case) for case in cases]).mean()
     work = sum(case.look.num_cells for case in cases) / sum(c.scene.num_cells for c in cases)
-    return (
-        f'agree {_percent(_agreement(cases))}, right {_percent(_share(labels, truth, truth))}, '
-        f'cosine {cosine:.3f}, work {work:.1f}'
+    right = (
+        f'right {_percent(_share(labels, truth, truth))}, ' if np.concatenate(truth).any() else ''
     )
+    return f'agree {_percent(_agreement(cases))}, {right}cosine {cosine:.3f}, work {work:.1f}'
 
 
 def _agreement(cases: Sequence[Case]) -> Sums:

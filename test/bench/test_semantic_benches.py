@@ -35,6 +35,8 @@ def scene():
 def test_windows_are_compared_with_whole_rooms(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(windows, 'NUM_ROOMS', 2)
     monkeypatch.setattr(windows, 'HALOS', (0, 4))
+    monkeypatch.setattr(windows, 'has_kitchen', lambda: True)
+    monkeypatch.setattr(windows, 'kitchen_frames', lambda _: windows.Building(1).tour())
     monkeypatch.setenv('WINDOWS_PICTURE', str(tmp_path / 'new' / 'seams.png'))
     windows.main()
     headline, _, whole, *rest = capsys.readouterr().out.splitlines()
@@ -44,6 +46,9 @@ def test_windows_are_compared_with_whole_rooms(monkeypatch, capsys, tmp_path):
     assert 'agree 100.0 / 100.0 %' in whole
     assert 'cosine 1.000, work 1.0' in whole
     assert any('in one map, a window every 10 frames' in line for line in rest)
+    [recorded] = [line for line in rest if 'the kitchen recording' in line]
+    assert 'agree' in recorded
+    assert 'right' not in recorded  # there is no truth
     assert (tmp_path / 'new' / 'seams.png').exists()
 
 
