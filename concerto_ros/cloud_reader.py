@@ -58,9 +58,11 @@ class CloudReader:
     def _step(self) -> bool:
         """Take something of what is in memory; return whether there is more."""
         end = time.perf_counter() + _STEP
-        while self._waiting and time.perf_counter() < end:
+        while self._waiting:
             some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
             self._paged |= self._paging.keys.intersection(some)  # went there in the meantime
             key = torch.tensor(some, device=self._voxels.device)
             self._parts.append(self._world.part(self._voxels, self._voxels.surface_rows(key)))
+            if time.perf_counter() > end:
+                break
         return bool(self._waiting)
