@@ -123,9 +123,13 @@ def mapped(frames: Iterable[RGBDFrame], every: int = 0) -> tuple[PerceptionPipel
         pipeline.integrate(frame)
         if every and index % every == 0:
             num_cells += _look_once(pipeline)
-    while number := _look_once(pipeline):
-        num_cells += number
-    return pipeline, num_cells
+    return pipeline, num_cells + _look(pipeline)
+
+
+def look_again(pipeline: PerceptionPipeline) -> int:
+    """Label all anew in windows as the pipeline chooses; return how many cells were seen."""
+    pipeline._map.mark_unseen(pipeline._map.key(pipeline._map.surface_rows()))
+    return _look(pipeline)
 
 
 def cells_of(window: Window) -> int:
@@ -146,6 +150,14 @@ def nearest(
     """
     found = cKDTree(others).query(coord, distance_upper_bound=reach)[1]
     return np.concatenate([values, np.zeros_like(values[:1])])[found]
+
+
+def _look(pipeline: PerceptionPipeline) -> int:
+    """Have the network look until nothing is due; return how many cells it saw."""
+    num_cells = 0
+    while number := _look_once(pipeline):
+        num_cells += number
+    return num_cells
 
 
 def _look_once(pipeline: PerceptionPipeline) -> int:

@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from bench.floor_plan import draw_plans
 from bench.recordings import has_kitchen, kitchen_frames
-from bench.window_scene import Ints, Look, Scene, mapped, nearest
+from bench.window_scene import Ints, Look, Scene, look_again, mapped, nearest
 from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.building import Building
 from concerto_ros.rooms.building_tour import Tour
 
@@ -110,21 +111,36 @@ def _looks(
 def _as_node(tour: Tour, cases: Sequence[Case]) -> list[Ints]:
     """Label all rooms in one map while it grows; return the (N, 2) labels of each."""
     pipeline, num_cells = mapped(tour, every=_EVERY)
+    found = _transferred(pipeline, cases)
+    num_there = sum(case.scene.num_cells for case in cases)
+    print(
+        f'  {NUM_ROOMS} rooms in one map, a window every {_EVERY} frames: '
+        f'{_compared(found, cases)}, work {num_cells / num_there:.1f}'
+    )
+    num_cells = look_again(pipeline)
+    print(
+        f'    looked at anew in the end: {_compared(_transferred(pipeline, cases), cases)}, '
+        f'work {num_cells / num_there:.1f}'
+    )
+    return found
+
+
+def _transferred(pipeline: PerceptionPipeline, cases: Sequence[Case]) -> list[Ints]:
+    """Return the (N, 2) labels of a map of all rooms for the voxels of each; 0: none is there."""
     cloud = pipeline.cloud()
     label = np.stack([cloud.label, cloud.language_label], axis=1).astype(np.int64)
-    found = [nearest(case.scene.coord, cloud.coord, label, _SAME) for case in cases]
-    whole = [case.whole.label for case in cases]
+    return [nearest(case.scene.coord, cloud.coord, label, _SAME) for case in cases]
+
+
+def _compared(found: Sequence[Ints], cases: Sequence[Case]) -> str:
     truth = [
         np.where(label > 0, case.scene.truth, 0) for label, case in zip(found, cases, strict=True)
     ]
-    work = num_cells / sum(case.scene.num_cells for case in cases)
-    is_found = np.concatenate(found)[:, 0] > 0
-    print(
-        f'  {NUM_ROOMS} rooms in one map, a window every {_EVERY} frames: agree with whole rooms '
-        f'{_percent(_share(found, whole, found))}, right {_percent(_share(found, truth, truth))}, '
-        f'work {work:.1f} ({100 * is_found.mean():.1f} % of the voxels have one there)'
+    there = 100 * (np.concatenate(found)[:, 0] > 0).mean()
+    return (
+        f'agree {_percent(_share(found, [case.whole.label for case in cases], found))}, right '
+        f'{_percent(_share(found, truth, truth))} of the {there:.1f} % that have a label'
     )
-    return found
 
 
 def _figures(cases: Sequence[Case]) -> str:

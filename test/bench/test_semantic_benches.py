@@ -46,6 +46,7 @@ def test_windows_are_compared_with_whole_rooms(monkeypatch, capsys, tmp_path):
     assert 'agree 100.0 / 100.0 %' in whole
     assert 'cosine 1.000, work 1.0' in whole
     assert any('in one map, a window every 10 frames' in line for line in rest)
+    assert any('looked at anew in the end: agree' in line for line in rest)
     [recorded] = [line for line in rest if 'the kitchen recording' in line]
     assert 'agree' in recorded
     assert 'right' not in recorded  # there is no truth
