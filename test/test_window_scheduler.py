@@ -69,10 +69,10 @@ def test_nothing_is_looked_at_where_nothing_changed():
     ('num_surface', 'num_dirty', 'due'),
     [
         (1000, 1000, True),  # never looked at
-        (1000, 266, True),
-        (1000, 265, False),  # a quarter and 16
-        (20, 20, True),  # however small
-        (20, 19, False),
+        (1000, 66, True),
+        (1000, 65, False),  # a twentieth and 16
+        (16, 16, True),  # however small
+        (16, 15, False),
         (0, 50, False),  # all is gone: there is nothing to see
         (0, 0, False),
     ],

@@ -95,11 +95,12 @@ class CellPyramid:
         self.label = GrowingTensor((2,), torch.int16, device, self.reserve(0))
         self.confidence = GrowingTensor((2,), torch.float16, device, self.reserve(0))
         self.key = GrowingTensor((), torch.int64, device, self.reserve(0))
+        self._child = GrowingTensor((), torch.int32, device, self.reserve(0))
 
     @property
     def num_bytes(self) -> int:
         """Memory of all tables and labels."""
-        columns = (self.label, self.confidence, self.key)
+        columns = (self.label, self.confidence, self.key, self._child)
         return sum(c.num_bytes for c in columns) + sum(level.num_bytes for level in self._levels)
 
     @property
@@ -138,6 +139,19 @@ class CellPyramid:
         """Return the (M,) int64 numbers of the cells that hold voxels (M,); -1 for none."""
         return self._levels[level].find(voxel_key)
 
+    def nearest(self, voxel_key: Tensor) -> Tensor:
+        """Return the (M,) int64 cells of level 0 for voxels (M,); -1 for none.
+
+        Where cells are single voxels, noise makes new ones for ever: a voxel without a cell takes
+        one of those beside it, in the same cell of level 1.
+        """
+        slot = self.slots(0, voxel_key)
+        if self.layout.edge_bits[0] > 0 or self.layout.num_levels == 1 or self.length(1) == 0:
+            return slot
+        above = self.slots(1, voxel_key)
+        beside = self._child.all()[above.clamp(min=0)].long()
+        return torch.where((slot < 0) & (above >= 0), beside, slot)
+
     def claim(self, level: int, voxel_key: Tensor) -> tuple[Tensor, Tensor]:
         """Return the numbers of cells, giving some to those that have none.
 
@@ -161,6 +175,9 @@ class CellPyramid:
     def set_parents(self, level: int, slot: Tensor, parent: Tensor) -> None:
         """Tell which cells (M,) of the level above hold cells (M,)."""
         self._levels[level].parent.all()[slot] = parent.int()
+        if level == 0:
+            self._child.grow(self.length(1))
+            self._child.all()[parent] = slot.int()
 
     def free_others(self, chunk: Tensor, kept: list[Tensor]) -> list[Tensor]:
         """Free all cells of chunks (C,), by number, but some.

@@ -92,7 +92,7 @@ class ChunkRecords(VoxelReading):
             self.cells.set_parents(level, slots[level], self.cells.slots(level + 1, keys[level]))
         self.cells.label.all()[slots[0]] = record['label']
         self.cells.confidence.all()[slots[0]] = record['confidence']
-        cell = self.cells.slots(0, key)
+        cell = self.cells.nearest(key)
         self._rows.cell.all()[row] = cell.int()
         # Written down while the network looked, its cells may be missing.
         self._rows.is_looked_at.all()[row[cell < 0]] = False

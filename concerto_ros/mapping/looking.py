@@ -62,7 +62,7 @@ class Looking(VoxelReading):
         seen_whole = self.rows_of_chunks(chunk_key)
         rows = torch.cat([self._index.rows(voxel_key), seen_whole])
         rows = rows[rows >= 0]
-        self._rows.cell.all()[rows] = self.cells.slots(0, self.key(rows)).int()
+        self._rows.cell.all()[rows] = self.cells.nearest(self.key(rows)).int()
         self._rows.is_looked_at.all()[seen_whole] = self.cell(seen_whole) >= 0
         self._surface.count(self._index.blocks_of_chunks(chunk[chunk >= 0]))
         looked_at = self._index.chunks(torch.unique(voxel_key >> CHUNK_SHIFT))

@@ -54,7 +54,7 @@ class VoxelMap(Looking, ChunkRecords):
         row, is_new, block = self._index.add_voxels(key, self._rows.slots)
         self._rows.begin(row[is_new], key[is_new], stamp_ns)
         if self.cells:
-            cell = self.cells.slots(0, key[is_new])
+            cell = self.cells.nearest(key[is_new])
             self._rows.cell.all()[row[is_new]] = cell.int()
             self._rows.is_looked_at.all()[row[is_new]] = cell >= 0
         state = self._rows.state.all()
