@@ -1,8 +1,8 @@
 """A file of arrays comes back as it was written, without memory, and damage is named."""
 
 import errno
-import os
 import mmap
+import os
 import re
 import zlib
 from pathlib import Path
