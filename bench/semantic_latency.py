@@ -27,7 +27,7 @@ from concerto_ros.rooms.building import Building
 RATE = 10.0  # of the camera [Hz]
 NUM_ROOMS = 2
 FRAMES_PER_ROOM = 60
-NUM_PARKED = 200  # frames
+NUM_PARKED = 300  # frames
 _MAX_BYTES = 1_000_000_000
 
 Times = NDArray[np.float64]
@@ -179,12 +179,12 @@ def main() -> None:
     )
     steps = (f'{step} {_percentiles(np.array(ms), "ms")}' for step, ms in beside.ms.items())
     print(f'  {len(beside.begun)} windows: {"; ".join(steps)}')
+    parts = np.linspace(0, NUM_PARKED / RATE, 4)
     begun = np.array(beside.begun) - both.started - seconds
-    half = NUM_PARKED / RATE / 2
+    counts = ', '.join(str(count) for count in np.histogram(begun, parts)[0])
     print(
         f'  windows begun in the tour of {seconds:.0f} s: {(begun < 0).sum()}; before the parked '
-        f'camera in the first {half:.0f} s {((begun >= 0) & (begun < half)).sum()}, in the last '
-        f'{half:.0f} s {(begun >= half).sum()}'
+        f'camera in each {parts[1]:.0f} s: {counts}'
     )
 
 
