@@ -33,14 +33,14 @@ from concerto_ros.map_feed import MapFeed, as_changes
 from concerto_ros.map_header import MapHeader
 from concerto_ros.map_query import Elsewhere, begin_search
 from concerto_ros.map_resume import adopt, compare, describe
-from concerto_ros.mapping import CHUNK_VOXELS, CellLayout, VoxelMap
+from concerto_ros.mapping import CellLayout, VoxelMap
 from concerto_ros.mapping.fitting import lies_on
 from concerto_ros.mapping.free_space import clear
 from concerto_ros.mapping.submaps import Submaps
 from concerto_ros.mapping.voxel_keys import CHUNK_SHIFT
 from concerto_ros.mapping.voxel_reading import Groups
 from concerto_ros.model import FeaturePyramid
-from concerto_ros.network_input import Window, floor_height, read_window, voxels_per_cell
+from concerto_ros.network_input import Window, voxels_per_cell
 from concerto_ros.paging import Paging
 from concerto_ros.search.object_search import ObjectSearch
 from concerto_ros.search.regions import Region
@@ -49,13 +49,11 @@ from concerto_ros.semantics import Translator
 from concerto_ros.storage import MapFolder, MapInfo
 from concerto_ros.structures import Labels, MapChanges, MapCloud, SearchResult
 from concerto_ros.trained_weights import TrainedWeights
-from concerto_ros.window_scheduler import ChunkTable, WindowScheduler, points_within
+from concerto_ros.window_choice import WindowChoice
 from concerto_ros.world import World
 
 Matrix = NDArray[np.float64]
 _log = logging.getLogger(__name__)
-
-_BROUGHT = 16  # chunks at a time for the network to look at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +104,6 @@ class PerceptionPipeline:
         self._labeler = Labeler(weights, self._device)
         self.notices = self._labeler.notices
         _compare_voxels(config.map.voxel_size, weights.voxel_size if weights else None)
-        self._points_per_second = 0.0
         self._start(revision=0)
 
     def _start(self, revision: int, saved: MapHeader | None = None) -> None:
@@ -133,13 +130,17 @@ class PerceptionPipeline:
             height=config.submap_height,
             saved=saved.submaps if saved else (),
         )
-        self._scheduler = WindowScheduler(
-            halo=self.config.semantics.halo,
-            cells_per_chunk=CHUNK_VOXELS >> layout.edge_bits[-1],
-        )
         self._is_corrected = saved is not None  # later frames may have drifted from it
         self._camera = (0, np.zeros(3))  # its submap and position there
-        self._has_floor = set(saved.leveled) if saved else set()
+        self._choice: WindowChoice | None = None
+        if self._map.cells:
+            self._choice = WindowChoice(
+                self._labelled,
+                self._paging,
+                self._submaps,
+                self.config.semantics,
+                saved.leveled if saved else (),
+            )
         self.folder: MapFolder | None = None
         self._gravity = GravityCheck()
         self._registry = ObjectRegistry()
@@ -244,7 +245,7 @@ class PerceptionPipeline:
             self._labelled,
             self._paging,
             self._submaps,
-            frozenset(self._has_floor),
+            frozenset(self._choice.leveled if self._choice else ()),
             config=self.config,
             frame_id=frame_id,
             newest_stamp_ns=self.newest_stamp_ns,
@@ -372,21 +373,9 @@ class PerceptionPipeline:
         Raises:
             MapFileError: A chunk on the disk is gone or damaged.
         """
-        if self._map.cells is None or self.num_voxels == 0:
+        if self._choice is None or self.num_voxels == 0:
             return None
-        while True:
-            chunks = self._map.chunks()
-            max_points = self._max_points()
-            chosen = self._scheduler.next(self._table(), max_points)
-            if chosen is None:
-                if not self._bring_due():
-                    return None
-                continue
-            floor = self._level(chosen.submap)
-            if floor is not None:
-                break
-        chunk_key = chunks.key[torch.from_numpy(chosen.interior).to(chunks.key.device)]
-        return read_window(self._map, chunk_key, chosen.halo, floor, max_points)
+        return self._choice.next(self._camera, self.config.semantics)
 
     def run_semantics(self, window: Window) -> list[FeaturePyramid]:
         """Let the network look at a window; any thread may do this while the map goes on.
@@ -396,7 +385,9 @@ class PerceptionPipeline:
         """
         start = time.perf_counter()
         pyramids = self._labeler.run(window, self.config.semantics)
-        self._points_per_second = len(window.voxel_key) / (time.perf_counter() - start)
+        if self._choice:
+            seconds = time.perf_counter() - start
+            self._choice.points_per_second = len(window.voxel_key) / seconds
         return pyramids
 
     def finish_semantics(self, window: Window, pyramids: Sequence[FeaturePyramid]) -> None:
@@ -566,55 +557,6 @@ class PerceptionPipeline:
             submap, _ = self._submaps.locate(frame.T_map_depth, frame.stamp_ns, fits)
         T_submap_odom = invert(self._submaps.T_odom_active)
         return points.moved(T_submap_odom), submap, T_submap_odom
-
-    def _table(self) -> ChunkTable:
-        """Return the chunks in memory as the scheduler sees them."""
-        chunks, world = self._map.chunks(), self._world()
-        submap, position = self._camera
-        T = world.T_world_submap[submap]
-        camera = T[:3, :3] @ torch.from_numpy(position) + T[:3, 3]
-        distance = (world.center(chunks.key.cpu()) - camera).norm(dim=1)
-        return ChunkTable(
-            key=chunks.key.cpu().numpy(),
-            submap=chunks.submap.cpu().numpy(),
-            place=chunks.grid.cpu().numpy(),
-            num_surface=chunks.num_surface.cpu().numpy(),
-            num_dirty=chunks.num_dirty.cpu().numpy(),
-            last_seen=chunks.last_seen.cpu().numpy(),
-            distance=distance.numpy(),
-        )
-
-    def _bring_due(self) -> bool:
-        """Take back chunks that went to the disk before the network had looked at them."""
-        due = self._paging.due[:_BROUGHT]
-        self._paging.bring(due, self.config.semantics)
-        self._paging.make_room()
-        return bool(due)
-
-    def _max_points(self) -> int:
-        """Return how many voxels the network may look at at a time."""
-        config = self.config.semantics
-        if config.max_latency == 0 or self._points_per_second == 0:
-            return config.max_points
-        return points_within(config.max_latency, self._points_per_second, config.max_points)
-
-    def _level(self, submap: int) -> float | None:
-        """Return the height of the floor in a submap [m]; None: the submap was just moved for it.
-
-        The network was trained with the floor a cell above the lower end of its lattice.
-        """
-        assert self._map.cells is not None
-        cell, height = floor_height(self._map, submap)
-        steps = (1 - cell) * self._map.cells.layout.voxels_per_cell
-        is_first = submap not in self._has_floor
-        self._has_floor.add(submap)
-        if abs(1 - cell) > (0 if is_first else 1) and not self._paging.holds_of(submap):
-            self._labeler.forget(self._map.shift(submap, steps))
-            self._submaps.lower(submap, steps * self._map.voxel_size)
-            return None
-        if submap == self._submaps.active:
-            self._submaps.floor_z = height + self._submaps.T_odom_active[2, 3]
-        return height
 
 
 def _compare_voxels(voxel_size: float, trained: float | None) -> None:
