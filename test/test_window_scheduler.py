@@ -65,6 +65,19 @@ def test_nothing_is_looked_at_where_nothing_changed():
     assert scheduler().next(table([]), 10_000) is None
 
 
+def test_a_chunk_that_does_not_grow_between_looks_takes_ever_more_for_the_next():
+    choose, num_dirty = scheduler(), []
+    for _ in range(6):
+        dirty = 1
+        while choose.next(table(line(1), 1000, dirty), 10_000) is None:
+            dirty += 1
+        num_dirty.append(dirty)
+    assert num_dirty == [66, 66, 116, 216, 416, 416]
+    assert choose.next(table(line(1), 2000, 815), 10_000) is None
+    assert choose.next(table(line(1), 2000, 816), 10_000) is not None
+    assert choose.next(table(line(1), 2000, 116), 10_000) is not None  # because it had grown
+
+
 @pytest.mark.parametrize(
     ('num_surface', 'num_dirty', 'due'),
     [
