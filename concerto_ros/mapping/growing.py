@@ -1,10 +1,13 @@
 """GrowingTensor: rows that can be added without copying those that are there."""
 
 import math
+import mmap
+import sys
 
 import torch
 from torch import Tensor
 
+_MAP_NORESERVE = 0x4000  # Linux; the module mmap does not name it
 _FIRST_CAPACITY = 1024
 _GROWTH = 1.5
 
@@ -12,10 +15,10 @@ _GROWTH = 1.5
 class GrowingTensor:
     """A tensor whose first dimension grows.
 
-    On a CPU, `reserve` rows are asked for at once: the system hands out memory only where it is
-    written to, so rows that do not exist cost nothing, and no row is ever moved. Beyond these,
-    and on other devices, which copy a gigabyte in a millisecond, room is kept for half as many
-    rows again.
+    On a CPU, addresses for `reserve` rows are taken at once: the system hands out memory only
+    where it is written to, so rows that do not exist cost nothing, and no row is ever moved.
+    Beyond these, where the system grants none, and on other devices, which copy a gigabyte in a
+    millisecond, room is kept for half as many rows again.
 
     Args:
         shape: Of one row.
@@ -31,8 +34,9 @@ class GrowingTensor:
         device: torch.device | str,
         reserve: int = 0,
     ) -> None:
-        capacity = reserve if torch.device(device).type == 'cpu' else 0
-        self._room = torch.empty((capacity, *shape), dtype=dtype, device=device)
+        self._room = torch.empty((0, *shape), dtype=dtype, device=device)
+        if reserve and self._room.is_cpu:
+            self._room = _reserved((reserve, *shape), dtype)
         self._length = 0
 
     def __len__(self) -> int:
@@ -77,3 +81,20 @@ class GrowingTensor:
             room = self._room.new_empty((capacity, *self._room.shape[1:]))
             room[: self._length] = self.all()
             self._room = room
+
+
+def _reserved(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return a tensor that takes memory only where it is written to; empty if there is no such.
+
+    The system must not count it as memory that will be needed, or processes could not fork.
+    """
+    empty = torch.empty((0, *shape[1:]), dtype=dtype)
+    num_bytes = math.prod(shape) * empty.element_size()
+    if not sys.platform.startswith('linux') or num_bytes == 0:
+        return empty
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+    try:
+        memory = mmap.mmap(-1, num_bytes, flags=flags)
+    except OSError:  # a limit on addresses
+        return empty
+    return torch.frombuffer(memory, dtype=dtype).view(shape)

@@ -1,3 +1,5 @@
+import os
+
 import torch
 
 from concerto_ros.mapping.growing import GrowingTensor
@@ -29,6 +31,16 @@ def test_no_row_moves_up_to_the_reserve_and_all_stay_beyond_it():
     assert column.all()[:10].tolist() == list(range(10))
     assert (column.all()[10:100] == 7).all()
     assert column.all()[100:].tolist() == list(range(1000))
+
+
+def test_what_is_reserved_does_not_keep_a_process_from_forking():
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    columns = [GrowingTensor((), torch.uint8, 'cpu', reserve=memory) for _ in range(3)]
+    columns[0].append(torch.ones(5, dtype=torch.uint8))
+    child = os.fork()
+    if child == 0:
+        os._exit(int(columns[0].all().sum()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
 
 
 def test_what_was_put_last_comes_first():

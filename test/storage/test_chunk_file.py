@@ -59,7 +59,8 @@ def test_reading_takes_no_anonymous_memory(tmp_path):
     array = read_arrays(file)['a']
     assert array.numpy().max() == array.numpy().min() == 1  # touches all of it
     assert anonymous_bytes() - before < size / 8
-    copy = mmap.mmap(-1, size)  # new memory, not what the process has left over
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # new memory, not what is left over
+    copy = mmap.mmap(-1, size, flags=private)
     copy.write(array.numpy())
     assert anonymous_bytes() - before > size / 2, 'the measure itself'
 
