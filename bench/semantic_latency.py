@@ -20,9 +20,9 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.model import FeaturePyramid
-from concerto_ros.network_input import Window
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.building import Building
+from concerto_ros.semantic_map.network_input import Window
 
 RATE = 10.0  # of the camera [Hz]
 NUM_ROOMS = 2

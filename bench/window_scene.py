@@ -12,10 +12,10 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.model import StoredFeatures
-from concerto_ros.network_input import Window, floor_height, read_window
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.classes import CLASS_NAMES, scannet20_of
 from concerto_ros.rooms.cloud import RoomCloud
+from concerto_ros.semantic_map.network_input import Window, floor_height, read_window
 from concerto_ros.structures import Labels
 
 Ints = NDArray[np.int64]

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from concerto_ros.errors import ConcertoError, MapFileError
-from concerto_ros.map_header import TRANSLATOR, translator_digest
 from concerto_ros.pipeline import PerceptionPipeline
+from concerto_ros.semantic_map.header import TRANSLATOR, translator_digest
 from concerto_ros.storage import Chunk, Content, MapWriter, WeightsFile, Written
 
 Run = Callable[[Callable[[], Any]], Any]

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from concerto_ros.cloud_reader import CloudReader
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.errors import BackendUnavailable
 from concerto_ros.geometry.frame import RGBDFrame
@@ -27,12 +26,6 @@ from concerto_ros.geometry.gravity import GravityCheck
 from concerto_ros.geometry.pose_path import PosePath
 from concerto_ros.geometry.rgbd import SurfacePoints, surface_points
 from concerto_ros.geometry.transforms import invert
-from concerto_ros.labeler import Labeler
-from concerto_ros.labelled_map import LabelledMap
-from concerto_ros.map_feed import MapFeed, as_changes
-from concerto_ros.map_header import MapHeader
-from concerto_ros.map_query import Elsewhere, begin_search
-from concerto_ros.map_resume import adopt, compare, describe
 from concerto_ros.mapping import CellLayout, VoxelMap
 from concerto_ros.mapping.fitting import lies_on
 from concerto_ros.mapping.free_space import clear
@@ -40,17 +33,24 @@ from concerto_ros.mapping.submaps import Submaps
 from concerto_ros.mapping.voxel_keys import CHUNK_SHIFT
 from concerto_ros.mapping.voxel_reading import Groups
 from concerto_ros.model import FeaturePyramid
-from concerto_ros.network_input import Window, voxels_per_cell
-from concerto_ros.paging import Paging
 from concerto_ros.search.object_search import ObjectSearch
 from concerto_ros.search.regions import Region
 from concerto_ros.search.registry import ObjectRegistry
+from concerto_ros.semantic_map.cloud_reader import CloudReader
+from concerto_ros.semantic_map.feed import MapFeed, as_changes
+from concerto_ros.semantic_map.header import MapHeader
+from concerto_ros.semantic_map.labeler import Labeler
+from concerto_ros.semantic_map.labelled_map import LabelledMap
+from concerto_ros.semantic_map.network_input import Window, voxels_per_cell
+from concerto_ros.semantic_map.paging import Paging
+from concerto_ros.semantic_map.query import Elsewhere, begin_search
+from concerto_ros.semantic_map.resume import adopt, compare, describe
+from concerto_ros.semantic_map.trained_weights import TrainedWeights
+from concerto_ros.semantic_map.window_choice import WindowChoice
+from concerto_ros.semantic_map.world import World
 from concerto_ros.semantics import Translator
 from concerto_ros.storage import MapFolder, MapInfo
 from concerto_ros.structures import Labels, MapChanges, MapCloud, SearchResult
-from concerto_ros.trained_weights import TrainedWeights
-from concerto_ros.window_choice import WindowChoice
-from concerto_ros.world import World
 
 Matrix = NDArray[np.float64]
 _log = logging.getLogger(__name__)

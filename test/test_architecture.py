@@ -16,28 +16,21 @@ LAYERS = [
     ('concerto_ros.geometry',),
     ('concerto_ros.mapping', 'concerto_ros.model', 'concerto_ros.semantics'),
     ('concerto_ros.search',),
-    ('concerto_ros.window_scheduler', 'concerto_ros.window_rooms'),
-    ('concerto_ros.trained_weights', 'concerto_ros.network_input', 'concerto_ros.feature_store',
-     'concerto_ros.world', 'concerto_ros.storage'),
-    ('concerto_ros.labeler', 'concerto_ros.map_header'),
-    ('concerto_ros.labelled_map',),
-    ('concerto_ros.paging',),
-    ('concerto_ros.window_choice', 'concerto_ros.map_query', 'concerto_ros.cloud_reader',
-     'concerto_ros.map_feed', 'concerto_ros.map_resume'),
+    ('concerto_ros.storage',),
+    ('concerto_ros.semantic_map',),
     ('concerto_ros.pipeline',),
-    ('concerto_ros.map_saver', 'concerto_ros.map_reader'),
+    ('concerto_ros.map_saver',),
     ('concerto_ros.io', 'concerto_ros.visualization', 'concerto_ros.rooms'),
     ('concerto_ros.ros', 'concerto_ros.cli', 'training'),
 ]  # fmt: skip
 FOUNDATION = LAYERS[0]  # these see each other
 ABOVE_GEOMETRY = tuple(entry for layer in LAYERS[2:-2] for entry in layer)
-ABOVE_FEATURES = tuple(entry for layer in LAYERS[6:-2] for entry in layer)
 # Adapters and generators speak in frames and arrays, not in maps or models.
 BARRED = {
     'concerto_ros.io': ABOVE_GEOMETRY,
     'concerto_ros.visualization': ABOVE_GEOMETRY,
     'concerto_ros.rooms': ABOVE_GEOMETRY,
-    'training': ABOVE_FEATURES,
+    'training': ('concerto_ros.semantic_map', 'concerto_ros.pipeline', 'concerto_ros.map_saver'),
 }
 ASKING = 'training/search_quality/'  # asks the whole pipeline, as people do
 ROS = (

@@ -11,11 +11,11 @@ from PIL import Image
 from concerto_ros.cli import main
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.io.bag_writer import write_bag
-from concerto_ros.map_reader import MapReader
 from concerto_ros.model import StoredFeatures
 from concerto_ros.model.stored_features import StoredLevel
 from concerto_ros.rooms.room import SyntheticRoom
 from concerto_ros.search.object_search import SearchPoints
+from concerto_ros.semantic_map.reader import MapReader
 from concerto_ros.semantics import Translator
 from concerto_ros.storage import MapFeatures, MapFolder, SavedMap
 from concerto_ros.visualization.ply import read_ply

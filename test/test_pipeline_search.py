@@ -11,12 +11,12 @@ from concerto_ros.config.tree import build
 from concerto_ros.errors import SearchError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import from_quaternion
-from concerto_ros.map_query import search_points
 from concerto_ros.model import load_checkpoint, save_checkpoint
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
 from concerto_ros.search.object_search import ObjectSearch
 from concerto_ros.search.registry import ObjectRegistry
+from concerto_ros.semantic_map.query import search_points
 
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 TURNED = from_quaternion((10, -3, 1), (0.1, 0, 1, 1))  # also tilts, so corners matter

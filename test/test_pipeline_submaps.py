@@ -10,9 +10,9 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import from_quaternion, invert
-from concerto_ros.network_input import floor_height
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantic_map.network_input import floor_height
 
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 HERE = np.eye(4)

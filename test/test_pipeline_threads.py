@@ -2,7 +2,6 @@
 
 import pytest
 
-import concerto_ros.trained_weights
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
 from concerto_ros.errors import SearchError
@@ -33,7 +32,9 @@ def watched(tiny_weights, monkeypatch):
     weights = tiny_weights()
     encoder = Watched(load_text_encoder(weights['semantics.text_encoder']))
     monkeypatch.setattr(
-        concerto_ros.trained_weights, 'load_text_encoder', lambda _: RememberingEncoder(encoder)
+        trained_weights,
+        'load_text_encoder',
+        lambda _: RememberingEncoder(encoder),
     )
     pipeline = PerceptionPipeline(
         build(ConcertoConfig, {'map.device': 'cpu', 'depth.stride': 2, **weights})

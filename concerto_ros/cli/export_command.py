@@ -28,7 +28,7 @@ def add_export_command(commands: Any) -> argparse.ArgumentParser:
 
 def _run_export(args: argparse.Namespace) -> None:
     check_target(args.file, '.ply')
-    from concerto_ros.map_reader import MapReader  # torch takes seconds to import
+    from concerto_ros.semantic_map.reader import MapReader  # torch takes seconds to import
     from concerto_ros.storage import MapFolder, find_map
 
     num_points = write_ply(args.file, MapReader(MapFolder.open(find_map(args.map))).cloud())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from concerto_ros.errors import MapFileError
-from concerto_ros.map_reader import MapReader
+from concerto_ros.semantic_map.reader import MapReader
 from concerto_ros.storage import FILE_NAME, MapSearch, SavedMap, find_map, is_single_file
 
 

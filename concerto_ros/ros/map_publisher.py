@@ -15,10 +15,8 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from concerto_msgs.msg import LabelInfo, MapUpdate
-from concerto_ros.cloud_reader import CloudReader
 from concerto_ros.errors import ConcertoError
 from concerto_ros.geometry.transforms import Matrix
-from concerto_ros.map_feed import MapFeed
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.ros.activity import Activity
 from concerto_ros.ros.conversions import make_header
@@ -27,6 +25,8 @@ from concerto_ros.ros.map_messages import label_info, map_update, point_cloud
 from concerto_ros.ros.pace import Pace
 from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.search_messages import object_markers
+from concerto_ros.semantic_map.cloud_reader import CloudReader
+from concerto_ros.semantic_map.feed import MapFeed
 from concerto_ros.structures import MapChanges, SearchResult
 
 Ask = Callable[[Callable[[], Any]], Any]

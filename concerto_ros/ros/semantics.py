@@ -10,10 +10,10 @@ from rclpy.node import Node
 
 from concerto_ros.errors import ConcertoError
 from concerto_ros.model import FeaturePyramid
-from concerto_ros.network_input import Window
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.ros.activity import Activity
 from concerto_ros.ros.job_threads import JobThreads
+from concerto_ros.semantic_map.network_input import Window
 
 _CURE = 'labels stay as they are; if memory ran out, lower semantics.max_points'
 

@@ -14,10 +14,10 @@ from concerto_ros.config.tree import build, flatten
 from concerto_ros.errors import CheckpointError, MapFileError, SearchError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import from_quaternion
-from concerto_ros.map_query import search_points
 from concerto_ros.model import load_checkpoint, save_checkpoint
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantic_map.query import search_points
 from concerto_ros.semantics import Translator
 from concerto_ros.storage import MapFeatures, MapSearch, SavedMap
 

@@ -12,11 +12,11 @@ from PIL import Image
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build, read_plain_yaml
 from concerto_ros.errors import ConfigError, SourceError
-from concerto_ros.labeler import Labeler
 from concerto_ros.model import load_checkpoint, save_checkpoint, weights_digest
+from concerto_ros.semantic_map.labeler import Labeler
+from concerto_ros.semantic_map.trained_weights import TrainedWeights
 from concerto_ros.semantics import Translator
 from concerto_ros.torchvision_beside_cpu import declare_operators
-from concerto_ros.trained_weights import TrainedWeights
 from concerto_ros.weights_file import read_weights_file
 from training.translate import main
 from training.translation.config import TranslateConfig

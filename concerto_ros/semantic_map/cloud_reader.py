@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from concerto_ros.config.schema import SemanticsConfig
-from concerto_ros.labelled_map import LabelledMap
-from concerto_ros.paging import Paging
+from concerto_ros.semantic_map.labelled_map import LabelledMap
+from concerto_ros.semantic_map.paging import Paging
+from concerto_ros.semantic_map.world import World
 from concerto_ros.structures import MapCloud
-from concerto_ros.world import World
 
 Run = Callable[[Callable[[], Any]], Any]
 

@@ -14,15 +14,15 @@ from torch import Tensor
 
 from concerto_ros.config.schema import SemanticsConfig
 from concerto_ros.errors import ConcertoError, SearchError
-from concerto_ros.feature_store import FeatureStore, LevelUpdate
 from concerto_ros.mapping import CellLayout, VoxelMap
 from concerto_ros.model import FeaturePyramid, StoredFeatures, make_plan
 from concerto_ros.model.precision import precision
 from concerto_ros.model.serialization import MAX_DEPTH
-from concerto_ros.network_input import Window, WindowPart, voxels_per_cell
+from concerto_ros.semantic_map.feature_store import FeatureStore, LevelUpdate
+from concerto_ros.semantic_map.network_input import Window, WindowPart, voxels_per_cell
+from concerto_ros.semantic_map.trained_weights import Language, TrainedWeights
 from concerto_ros.semantics import OpenVocabulary, QueryScores, Rivals, make_labels
 from concerto_ros.structures import UNKNOWN, Labels
-from concerto_ros.trained_weights import Language, TrainedWeights
 
 _SEMANTIC, _LANGUAGE = 0, 1  # columns of labels in the map
 _AT_ONCE = 1 << 17  # cells that are labelled at a time, to bound memory

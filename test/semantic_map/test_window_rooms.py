@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from concerto_ros.window_rooms import room_parts
+from concerto_ros.semantic_map.window_rooms import room_parts
 
 SIZE = 0.04
 FLOOR = 3

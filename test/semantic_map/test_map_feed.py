@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from concerto_ros import cloud_reader
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantic_map import cloud_reader
 
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 SEMANTICS = ConcertoConfig().semantics

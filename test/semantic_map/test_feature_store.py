@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from concerto_ros.errors import ConcertoError
-from concerto_ros.feature_store import FeatureStore, LevelUpdate
 from concerto_ros.model import PointBatch, StoredFeatures, load_checkpoint
+from concerto_ros.semantic_map.feature_store import FeatureStore, LevelUpdate
 from concerto_ros.semantics import ClassHead, OpenVocabulary, QueryScores, Rivals, Translator
 
 WIDTHS = (3, 4, 5)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from concerto_ros.window_scheduler import (
+from concerto_ros.semantic_map.window_scheduler import (
     ChunkTable,
     WindowScheduler,
     first_points,

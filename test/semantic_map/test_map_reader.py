@@ -13,10 +13,10 @@ from concerto_ros.config.tree import build
 from concerto_ros.errors import CheckpointError, MapFileError, SearchError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import from_quaternion
-from concerto_ros.map_reader import MapReader
 from concerto_ros.map_saver import MapSaver
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantic_map.reader import MapReader
 from concerto_ros.semantics import QueryScores, Rivals, Translator
 from concerto_ros.storage import MapFolder
 

@@ -9,13 +9,13 @@ import torch
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
 from concerto_ros.errors import BackendUnavailable, CheckpointError, SearchError
-from concerto_ros.labeler import Labeler
 from concerto_ros.model import load_checkpoint, weights_digest
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantic_map.labeler import Labeler
+from concerto_ros.semantic_map.trained_weights import TrainedWeights
 from concerto_ros.semantics import ClassHead, Translator
 from concerto_ros.semantics.text_encoder import sentence
-from concerto_ros.trained_weights import TrainedWeights
 
 CPU = torch.device('cpu')
 

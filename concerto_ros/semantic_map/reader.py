@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from concerto_ros.errors import CheckpointError, SearchError
-from concerto_ros.labeler import Labeler
-from concerto_ros.labelled_map import LabelledMap
-from concerto_ros.map_header import TRANSLATOR, MapHeader, translator_digest
-from concerto_ros.map_query import Elsewhere, begin_search
 from concerto_ros.search.object_search import ObjectSearch, check_query
 from concerto_ros.search.regions import Region
 from concerto_ros.search.registry import ObjectRegistry
+from concerto_ros.semantic_map.header import TRANSLATOR, MapHeader, translator_digest
+from concerto_ros.semantic_map.labeler import Labeler
+from concerto_ros.semantic_map.labelled_map import LabelledMap
+from concerto_ros.semantic_map.query import Elsewhere, begin_search
+from concerto_ros.semantic_map.trained_weights import Language, TrainedWeights
+from concerto_ros.semantic_map.world import World
 from concerto_ros.semantics import Translator, load_text_encoder
 from concerto_ros.storage import Heat, MapFolder, search_settings
 from concerto_ros.structures import MapCloud, SearchResult
-from concerto_ros.trained_weights import Language, TrainedWeights
-from concerto_ros.world import World
 
 _SEMANTIC_ONLY = torch.tensor([1, 0], dtype=torch.int16)
 _MAX_BYTES = 1 << 24  # of what is in memory beside the chunks at hand: nothing

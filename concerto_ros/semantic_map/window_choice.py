@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from concerto_ros.config.schema import SemanticsConfig
-from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.mapping import CHUNK_VOXELS
 from concerto_ros.mapping.submaps import Submaps
-from concerto_ros.network_input import Window, floor_height, read_window
-from concerto_ros.paging import Paging
-from concerto_ros.window_scheduler import ChunkTable, WindowScheduler, points_within
-from concerto_ros.world import World
+from concerto_ros.semantic_map.labelled_map import LabelledMap
+from concerto_ros.semantic_map.network_input import Window, floor_height, read_window
+from concerto_ros.semantic_map.paging import Paging
+from concerto_ros.semantic_map.window_scheduler import ChunkTable, WindowScheduler, points_within
+from concerto_ros.semantic_map.world import World
 
 _BROUGHT = 16  # chunks at a time that come back from the disk to be looked at
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from concerto_ros.config.schema import SemanticsConfig
-from concerto_ros.labelled_map import LabelledMap, Record
 from concerto_ros.mapping.voxel_keys import submap_of_chunk
+from concerto_ros.semantic_map.labelled_map import LabelledMap, Record
+from concerto_ros.semantic_map.window_scheduler import is_due
 from concerto_ros.storage.chunk_file import StoredFile
 from concerto_ros.storage.page_files import PageFiles
-from concerto_ros.window_scheduler import is_due
 
 _FULL = 0.97  # of the budget: from here on, memory is used again
 _SCARCE, _AMPLE = 0.05, 0.1  # free shares of tables: chunks go below one, up to the other

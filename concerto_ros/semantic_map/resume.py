@@ -7,14 +7,14 @@ import torch
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import flatten
 from concerto_ros.errors import MapFileError
-from concerto_ros.labeler import Labeler
-from concerto_ros.labelled_map import LabelledMap
-from concerto_ros.map_header import MapHeader, translator_digest
 from concerto_ros.mapping.submaps import Submaps
 from concerto_ros.mapping.voxel_keys import submap_of_chunk
-from concerto_ros.paging import Page, Paging
+from concerto_ros.semantic_map.header import MapHeader, translator_digest
+from concerto_ros.semantic_map.labeler import Labeler
+from concerto_ros.semantic_map.labelled_map import LabelledMap
+from concerto_ros.semantic_map.paging import Page, Paging
+from concerto_ros.semantic_map.window_scheduler import is_due
 from concerto_ros.storage import MapFolder, MapInfo
-from concerto_ros.window_scheduler import is_due
 
 _SAME = 1e-6  # voxel sizes that differ by less, as a share
 

@@ -9,10 +9,10 @@ from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
 from concerto_ros.errors import MapFileError
 from concerto_ros.geometry.camera import PinholeCamera
-from concerto_ros.map_header import MapHeader
 from concerto_ros.map_saver import MapSaver
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantic_map.header import MapHeader
 from concerto_ros.storage import MapFolder
 from concerto_ros.visualization.ply import read_ply, write_ply
 
@@ -156,7 +156,7 @@ def test_chunks_on_the_disk_are_saved_and_load_onto_the_disk(
     page_out(pipeline)
     pipeline.relabel(['lamp', 'chair'])
     save(pipeline, tmp_path / 'map')
-    monkeypatch.setattr('concerto_ros.paging._PLENTY', -1)
+    monkeypatch.setattr('concerto_ros.semantic_map.paging._PLENTY', -1)
     again = loaded(tmp_path / 'map', weights)
     assert len(again._map) == 0
     assert again.num_voxels == pipeline.num_voxels

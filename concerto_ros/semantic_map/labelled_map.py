@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from concerto_ros.config.schema import SemanticsConfig
-from concerto_ros.labeler import Labeler
 from concerto_ros.mapping import VoxelMap
 from concerto_ros.mapping.voxel_rows import STORED
+from concerto_ros.semantic_map.labeler import Labeler
 
 Record = Mapping[str, Tensor]
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from concerto_ros.config.schema import SemanticsConfig
-from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.mapping import CHUNK_VOXELS, GROUP_VOXELS, VoxelMap
 from concerto_ros.mapping.voxel_keys import pack_chunks
 from concerto_ros.mapping.voxel_reading import Groups
-from concerto_ros.paging import Paging
+from concerto_ros.semantic_map.labelled_map import LabelledMap
+from concerto_ros.semantic_map.paging import Paging
 from concerto_ros.structures import MapChanges
 
 _PER_CHUNK = CHUNK_VOXELS // GROUP_VOXELS

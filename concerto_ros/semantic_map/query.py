@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from concerto_ros.labelled_map import LabelledMap
 from concerto_ros.search.object_search import (
     Chosen,
     ObjectSearch,
@@ -18,8 +17,9 @@ from concerto_ros.search.object_search import (
     joined,
 )
 from concerto_ros.search.regions import Region
+from concerto_ros.semantic_map.labelled_map import LabelledMap
+from concerto_ros.semantic_map.world import CloudPart, World
 from concerto_ros.structures import SearchResult
-from concerto_ros.world import CloudPart, World
 
 
 class Elsewhere(NamedTuple):

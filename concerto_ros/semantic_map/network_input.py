@@ -9,8 +9,8 @@ from torch import Tensor
 from concerto_ros.mapping import CHUNK_VOXELS, VoxelMap
 from concerto_ros.mapping.voxel_keys import corners, unpack_voxels
 from concerto_ros.model import FLOOR_SHARE, PointBatch, centered, prepare_map
-from concerto_ros.window_rooms import room_parts
-from concerto_ros.window_scheduler import first_points
+from concerto_ros.semantic_map.window_rooms import room_parts
+from concerto_ros.semantic_map.window_scheduler import first_points
 
 _CLOSE = 1e-3  # sizes that differ by less are the same
 
