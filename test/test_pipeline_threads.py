@@ -8,6 +8,7 @@ from concerto_ros.errors import SearchError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantic_map import trained_weights
 from concerto_ros.semantics import load_text_encoder
 from concerto_ros.semantics.text_encoder.remembering import RememberingEncoder
 
