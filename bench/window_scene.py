@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
@@ -17,6 +16,7 @@ from concerto_ros.rooms.classes import CLASS_NAMES, scannet20_of
 from concerto_ros.rooms.cloud import RoomCloud
 from concerto_ros.semantic_map.network_input import Window, floor_height, read_window
 from concerto_ros.structures import Labels
+from training.prepare.nearest import nearest_within
 
 Ints = NDArray[np.int64]
 
@@ -148,7 +148,7 @@ def nearest(
         values: Of the others.
         reach: Farther away is nothing, and 0 [m].
     """
-    found = cKDTree(others).query(coord, distance_upper_bound=reach)[1]
+    found = nearest_within(coord, others, (reach / 4, reach))
     return np.concatenate([values, np.zeros_like(values[:1])])[found]
 
 
