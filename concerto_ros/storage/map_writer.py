@@ -1,6 +1,6 @@
 """MapWriter: saves a map into a folder again and again, writing only what changed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,10 +170,11 @@ class MapWriter:
                 )
                 new.sync()
                 manifest.write(self.path)
+                self._last, self._is_known = manifest, True
             except BaseException:
-                new.delete()
+                self._last = self._map_there()  # the new one, if it was just replaced
+                new.delete(kept=self._named())
                 raise
-            self._last, self._is_known = manifest, True
             sync(self.path)
             self._delete_unnamed()
         return Written(new.num_chunks, new.num_bytes)
@@ -188,9 +189,12 @@ class MapWriter:
                 f'nothing is saved over a map that cannot be read, so choose another folder: {err}'
             ) from err
 
+    def _named(self) -> set[str]:
+        return {entry.file for entry in self._last.files()} if self._last else set()
+
     def _delete_unnamed(self) -> None:
         """Delete our files that the manifest does not name: old ones, and what a kill left."""
-        named = {entry.file for entry in self._last.files()} if self._last else set()
+        named = self._named()
         for folder in (CHUNKS, WEIGHTS):
             for path in (self.path / folder).iterdir():
                 name = f'{folder}/{path.name}'
@@ -240,9 +244,10 @@ class _NewFiles:
         for folder in (CHUNKS, WEIGHTS, '.'):
             sync(self._folder / folder)
 
-    def delete(self) -> None:
+    def delete(self, kept: Set[str]) -> None:
         for path in self._paths:
-            path.unlink(missing_ok=True)
+            if str(path.relative_to(self._folder)) not in kept:
+                path.unlink(missing_ok=True)
 
     def _path(self, stem: str) -> Path:
         path = self._folder / f'{stem}.{self.number:08d}.safetensors'

@@ -440,6 +440,24 @@ def test_a_full_disk_leaves_the_map_that_was_saved_before(path):
     assert stored(MapFolder.open(path)) == {1: 2, 2: 1}
 
 
+def test_a_save_that_ends_when_the_manifest_is_replaced_keeps_the_new_map(path, monkeypatch):
+    replace = os.replace
+
+    def interrupted(source, target):
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    with MapWriter(path) as writer:
+        writer.save(INFO, chunks({1: 1, 2: 1}))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr('os.replace', interrupted)
+            writer.save(INFO, chunks({1: 2, 2: 1}))
+        assert stored(MapFolder.open(path)) == {1: 2, 2: 1}
+        writer.save(INFO, chunks({1: 3, 2: 1}))
+    assert stored(MapFolder.open(path)) == {1: 3, 2: 1}
+    assert len(files(path)) == 2
+
+
 def test_a_chunk_that_cannot_be_had_leaves_the_map_that_was_saved_before(path, tmp_path):
     page = write_arrays(tmp_path / 'page.safetensors', content(2, 2))
     page.path.unlink()
