@@ -152,7 +152,7 @@ class MapWriter:
                 the map that was saved before.
             TypeError, ValueError: A setting or the header is not JSON.
         """
-        new = _NewFiles(self.path, self._last.number + 1 if self._last else 1)
+        new = _NewFiles(self.path, self._next_number())
         known = self._last if self._is_known else None
         with self._disk_errors_told():
             try:
@@ -189,17 +189,29 @@ class MapWriter:
                 f'nothing is saved over a map that cannot be read, so choose another folder: {err}'
             ) from err
 
+    def _next_number(self) -> int:
+        if self._last:
+            return self._last.number + 1
+        return 1 + max((int(name.split('.')[1]) for name in self._ours()), default=0)
+
+    def _ours(self) -> set[str]:
+        """Return the names of the files in the folder that a save wrote."""
+        paths = [path for folder in (CHUNKS, WEIGHTS) for path in (self.path / folder).iterdir()]
+        names = (f'{path.parent.name}/{path.name}' for path in paths)
+        return {name for name in names if FILE.fullmatch(name)}
+
     def _named(self) -> set[str]:
         return {entry.file for entry in self._last.files()} if self._last else set()
 
     def _delete_unnamed(self) -> None:
-        """Delete our files that the manifest does not name: old ones, and what a kill left."""
-        named = self._named()
-        for folder in (CHUNKS, WEIGHTS):
-            for path in (self.path / folder).iterdir():
-                name = f'{folder}/{path.name}'
-                if name not in named and FILE.fullmatch(name):
-                    path.unlink()
+        """Delete our files that the manifest does not name: old ones, and what a kill left.
+
+        Without a manifest they may be all that is left of a map, and stay until one is saved.
+        """
+        if self._last is None:
+            return
+        for name in self._ours() - self._named():
+            (self.path / name).unlink()
         (self.path / UNFINISHED).unlink(missing_ok=True)
 
     @contextmanager

@@ -223,6 +223,16 @@ def test_what_a_killed_save_left_is_deleted(saved):
     MapFolder.open(saved).verify()
 
 
+def test_files_of_a_map_without_manifest_stay_until_a_map_is_saved(saved):
+    (saved / 'manifest.json').rename(saved / 'manifest.json.bak')
+    before = files(saved)
+    with MapWriter(saved) as writer:
+        assert files(saved) == before
+        writer.save(INFO, chunks({0: 4}))
+    assert len(files(saved)) == 1
+    assert stored(MapFolder.open(saved)) == {0: 4}
+
+
 @pytest.mark.parametrize('name', ['chunks/*', 'weights/*'])
 def test_damage_of_a_file_is_named(saved, name):
     (path, *_) = sorted(saved.glob(name))
@@ -449,9 +459,10 @@ def test_a_save_that_ends_when_the_manifest_is_replaced_keeps_the_new_map(path, 
 
     with MapWriter(path) as writer:
         writer.save(INFO, chunks({1: 1, 2: 1}))
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr('os.replace', interrupted)
-            writer.save(INFO, chunks({1: 2, 2: 1}))
+            with pytest.raises(KeyboardInterrupt):
+                writer.save(INFO, chunks({1: 2, 2: 1}))
         assert stored(MapFolder.open(path)) == {1: 2, 2: 1}
         writer.save(INFO, chunks({1: 3, 2: 1}))
     assert stored(MapFolder.open(path)) == {1: 3, 2: 1}
