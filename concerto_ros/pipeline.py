@@ -10,6 +10,7 @@ result = pipeline.search('blue chair')
 import dataclasses
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from concerto_ros.config.schema import ConcertoConfig
-from concerto_ros.errors import BackendUnavailable
+from concerto_ros.errors import BackendUnavailable, FrameError
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.gravity import GravityCheck
 from concerto_ros.geometry.pose_path import PosePath
@@ -111,7 +112,7 @@ class PerceptionPipeline:
         config = self.config.map
         self.epoch += 1
         self.newest_stamp_ns = 0
-        self._num_frames = 0
+        self._turns: Counter[str] = Counter()
         self._labelled = LabelledMap(
             config.voxel_size,
             self._labeler,
@@ -276,40 +277,38 @@ class PerceptionPipeline:
         """From features to the space of texts."""
         return self._labeler.language.translator if self._labeler.language else None
 
-    def integrate(self, frame: RGBDFrame, *, leads: bool = True) -> FrameReport:
+    def integrate(self, frame: RGBDFrame, *, camera: str = '', leads: bool = True) -> FrameReport:
         """Fuse one frame into the map.
 
         Args:
             frame: Of any camera.
+            camera: Its name; each has its own turns of pixels and blocks.
             leads: Whether it is of the camera whose path is followed; always the same one.
 
         Raises:
-            FrameError: It has no usable depth; the map is untouched.
+            FrameError: It has no usable depth, or it does not lead and no frame that does has
+                come since the map began or was corrected; the map is untouched.
             MapFileError: A chunk on the disk is gone or damaged, or the disk is full.
         """
         start = time.perf_counter()
-        points, submap, T_submap_odom = self._place(frame, leads)
-        frame = dataclasses.replace(frame, T_map_depth=T_submap_odom @ frame.T_map_depth)
+        turn = self._turns[camera]
+        measured = surface_points(frame, self.config.depth, turn, self._device)
+        submap, T_submap_odom = self._place(frame, measured, leads)
+        points = measured.moved(T_submap_odom)
         middle = time.perf_counter()
         config = self.config
         self._paging.bring(self._map.chunks_of(points.coord, submap).tolist(), config.semantics)
         brought = time.perf_counter()
         num_new = self._map.integrate(points, frame.stamp_ns, config.map.max_weight, submap)
         fused = time.perf_counter()
-        num_removed = clear(
-            self._map,
-            frame,
-            config.depth,
-            submap=submap,
-            turn=self._num_frames,
-            max_misses=config.map.max_misses,
-        )
+        num_removed = self._clear(frame, submap, T_submap_odom, turn)
+        num_removed += self._clear_beside(frame, measured, submap, turn)
         cleared = time.perf_counter()
         self._paging.make_room()
         end = time.perf_counter()
-        self._num_frames += 1
+        self._turns[camera] += 1
         self.newest_stamp_ns = max(self.newest_stamp_ns, frame.stamp_ns)
-        self._camera = submap, frame.T_map_depth[:3, 3]
+        self._camera = submap, (T_submap_odom @ frame.T_map_depth)[:3, 3]
         return FrameReport(
             num_points=len(points),
             num_new_voxels=num_new,
@@ -538,25 +537,62 @@ class PerceptionPipeline:
     def _world(self) -> World:
         return World(self._submaps.poses, self._map.voxel_size)
 
-    def _place(self, frame: RGBDFrame, leads: bool) -> tuple[SurfacePoints, int, Matrix]:
-        """Choose the submap of a frame; return its points there, its id and T_submap_odom."""
-        points = surface_points(frame, self.config.depth, self._num_frames, self._device)
-        T_camera_odom = invert(frame.T_map_depth)
+    def _place(self, frame: RGBDFrame, measured: SurfacePoints, leads: bool) -> tuple[int, Matrix]:
+        """Choose the submap of a frame; return its id and T_submap_odom.
 
-        def fits(submap: int, T_submap_camera: Matrix) -> bool:
-            if not self._is_corrected:  # nobody will tell of drift, so one map is all there is
-                return True
-            there = points.moved(T_submap_camera @ T_camera_odom)
-            key = self._map.chunks_of(there.coord, submap)
-            self._paging.bring(key.tolist(), self.config.semantics)
-            is_held = partial(self._map.holds, submap=submap)
-            return lies_on(there.coord, there.normal, is_held, self._map.voxel_size)
+        Args:
+            frame: In the frame of the fusion.
+            measured: Its points, there.
+            leads: As of `integrate`.
+        """
+        if leads:
+            T_camera_odom = invert(frame.T_map_depth)
+            submap, _ = self._submaps.locate(
+                frame.T_map_depth,
+                frame.stamp_ns,
+                lambda old, T_old_camera: self._fits(measured, old, T_old_camera @ T_camera_odom),
+            )
+        elif self._submaps.active is None:
+            raise FrameError(
+                'the leading camera, the first of input.cameras, has sent nothing yet, so there '
+                'is no place for this frame: check the topics of that camera'
+            )
+        else:
+            submap = self._submaps.active
+        return submap, invert(self._submaps.T_odom_active)
 
-        submap = self._submaps.active
-        if leads or submap is None:
-            submap, _ = self._submaps.locate(frame.T_map_depth, frame.stamp_ns, fits)
-        T_submap_odom = invert(self._submaps.T_odom_active)
-        return points.moved(T_submap_odom), submap, T_submap_odom
+    def _fits(self, measured: SurfacePoints, submap: int, T_submap_odom: Matrix) -> bool:
+        """Tell whether what a frame has measured lies on the surface of a submap."""
+        if not self._is_corrected:  # nobody will tell of drift, so one map is all there is
+            return True
+        there = measured.moved(T_submap_odom)
+        key = self._map.chunks_of(there.coord, submap)
+        self._paging.bring(key.tolist(), self.config.semantics)
+        is_held = partial(self._map.holds, submap=submap)
+        return lies_on(there.coord, there.normal, is_held, self._map.voxel_size)
+
+    def _clear(self, frame: RGBDFrame, submap: int, T_submap_odom: Matrix, turn: int) -> int:
+        """Remove what a frame has seen through too often; return how many voxels."""
+        there = dataclasses.replace(frame, T_map_depth=T_submap_odom @ frame.T_map_depth)
+        max_misses = self.config.map.max_misses
+        return clear(
+            self._map, there, self.config.depth, submap=submap, turn=turn, max_misses=max_misses
+        )
+
+    def _clear_beside(
+        self, frame: RGBDFrame, measured: SurfacePoints, active: int, turn: int
+    ) -> int:
+        """Remove what a frame has seen through in another submap around it, in each by turns."""
+        config = self.config
+        reach = config.map.submap_radius + config.depth.max
+        near = [s for s in self._submaps.near(frame.T_map_depth, reach) if s != active]
+        if not near or config.map.max_misses == 0:
+            return 0
+        submap = near[turn % len(near)]
+        T_submap_odom = invert(self._submaps[submap].T_world_submap) @ self._submaps.T_world_odom
+        if not self._fits(measured, submap, T_submap_odom):
+            return 0
+        return self._clear(frame, submap, T_submap_odom, turn // len(near))
 
 
 def _compare_voxels(voxel_size: float, trained: float | None) -> None:

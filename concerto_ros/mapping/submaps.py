@@ -133,6 +133,12 @@ class Submaps:
                 self._active = self._make(T_odom_camera, stamp_ns)
         return self._active, invert(self._T_odom_active) @ T_odom_camera
 
+    def near(self, T_odom_camera: Matrix, distance: float) -> list[int]:
+        """Return the ids of the submaps whose anchors are up to a distance [m] away."""
+        T_world_camera = self.T_world_odom @ T_odom_camera
+        away = [held.T_world_camera[:3, 3] - T_world_camera[:3, 3] for held in self._submaps]
+        return [submap for submap, step in enumerate(away) if np.linalg.norm(step) <= distance]
+
     def correct(self, T_map_odom: Matrix) -> list[int]:
         """Take map -> odom; to be called whenever it is known anew.
 

@@ -24,7 +24,6 @@ from concerto_ros.mapping.voxel_keys import (
     unpack_chunks,
     unpack_voxels,
 )
-from concerto_ros.mapping.voxel_rows import TICK
 from concerto_ros.mapping.voxel_tables import VoxelTables
 from concerto_ros.structures import MapCloud
 
@@ -64,7 +63,8 @@ class Chunks:
         num_dirty: (K,) int64 of them that the network has not looked at, and removed ones at
             which it had.
         revision: (K,) int64, when something in it changed last.
-        last_seen: (K,) float64, when a frame saw it, or it was brought back [s].
+        last_seen: (K,) int64, number of the frame that saw it last, or at which it was brought
+            back.
     """
 
     key: Tensor
@@ -192,7 +192,7 @@ class VoxelReading(VoxelTables):
             num_surface=num_surface,
             num_dirty=num_dirty,
             revision=self._revisions.of_chunks(number),
-            last_seen=self._wanted_ticks.all()[number].double() * TICK,
+            last_seen=self._wanted.all()[number],
         )
 
     def dirt(self, chunk_key: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

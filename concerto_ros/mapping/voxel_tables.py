@@ -52,8 +52,8 @@ class VoxelTables:
         self._surface = ThinSurface(self._rows, self._index, device, num_blocks)
         self._seen_ticks = GrowingTensor((), torch.int32, device, num_blocks)  # per block
         self._is_worn = GrowingTensor((), torch.bool, device, num_blocks)
-        self._wanted_ticks = GrowingTensor((), torch.int32, device)  # per chunk
-        self._newest_ticks = 0
+        self._wanted = GrowingTensor((), torch.int64, device)  # per chunk: number of the frame
+        self._num_frames = 0
         self.cells: CellPyramid | None = None
         if cells is not None:
             self.cells = CellPyramid(cells, self._index, device, num_blocks)
@@ -70,7 +70,7 @@ class VoxelTables:
     def num_bytes(self) -> dict[str, int]:
         """Memory by layer, with what freed voxels have left to be used again."""
         marks = self._revisions.num_bytes + self._surface.num_bytes
-        marks += self._seen_ticks.num_bytes + self._wanted_ticks.num_bytes
+        marks += self._seen_ticks.num_bytes + self._wanted.num_bytes
         marks += self._is_worn.num_bytes
         return {
             'voxels': self._rows.num_bytes,
@@ -119,12 +119,12 @@ class VoxelTables:
         self._seen_ticks.grow(self._index.num_blocks)
         ticks = self._rows.ticks(stamp_ns)
         self._seen_ticks.all()[block] = ticks
-        self._newest_ticks = max(self._newest_ticks, ticks)
+        self._num_frames += 1
         self._want(self._index.chunk_of_block(block))
 
     def _want(self, chunk: Tensor) -> None:
-        self._wanted_ticks.grow(self._index.num_chunks)
-        self._wanted_ticks.all()[chunk] = self._newest_ticks
+        self._wanted.grow(self._index.num_chunks)
+        self._wanted.all()[chunk] = self._num_frames
 
     def _raise_revision(self, chunk: Tensor) -> None:
         """Note that something changed in chunks (C,) that moves no surface."""

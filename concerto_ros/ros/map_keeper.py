@@ -100,7 +100,7 @@ class MapKeeper:
         problems = self._problems.of(framed.camera)
         try:
             self.locate()
-            report = self._pipeline.integrate(framed.frame, leads=leads)
+            report = self._pipeline.integrate(framed.frame, camera=framed.camera, leads=leads)
             self._semantics.map_changed()
             self._activity.count_fused(framed.camera)
             for stage, seconds in report.seconds.items():

@@ -43,6 +43,8 @@ class WindowChoice:
     ) -> None:
         self.leveled = set(leveled)
         self.points_per_second = 0.0
+        self._brought: dict[int, int] = {}  # chunks from the disk, with their revisions
+        self._tried: dict[int, int] = {}
         self._labelled, self._paging, self._submaps = labelled, paging, submaps
         self._map = labelled.voxels
         assert self._map.cells is not None
@@ -93,11 +95,18 @@ class WindowChoice:
         )
 
     def _bring_due(self, config: SemanticsConfig) -> bool:
-        """Take back chunks that went to the disk before the network had looked at them."""
-        due = self._paging.due[:_BROUGHT]
-        self._paging.bring(due, config)
-        self._paging.make_room()
-        return bool(due)
+        """Take back chunks that went to the disk before the network had looked at them.
+
+        To be called when nothing in memory is due; so what was brought before and not looked at
+        is not due after all, and stays where it is until it changes.
+        """
+        self._tried |= self._brought
+        revisions = self._paging.revisions
+        due = [key for key in self._paging.due if self._tried.get(key) != revisions[key]]
+        self._brought = {key: revisions[key] for key in due[:_BROUGHT]}
+        self._paging.bring(self._brought, config)
+        self._paging.make_room(keep=self._brought)
+        return bool(self._brought)
 
     def _max_points(self, config: SemanticsConfig) -> int:
         """Return how many voxels the network may look at at a time."""

@@ -22,7 +22,7 @@ _SHARE, _LARGEST_SHARE = 0.05, 0.4
 _GROWN = 1.1  # times the surface at the look before
 _FEW = 16
 _NEAR = 2.0  # distance at which nearness counts half [m]
-_RECENT = 10.0  # age at which recency counts half [s]
+_RECENT = 100.0  # frames; age at which recency counts half
 _MAX_EXTENT = 5  # chunks, 6.4 m at 2 cm: in windows larger than a room the network errs more
 
 
@@ -35,8 +35,8 @@ class ChunkTable:
         submap: (K,) int64.
         place: (K, 3) int64 in the grid of chunks of its submap.
         num_surface: (K,) int64 voxels of the thin surface.
-        num_dirty: (K,) int64 voxels whose being surface differs from what the network saw last.
-        last_seen: (K,) float64 [s], on any clock.
+        num_dirty: (K,) int64 of these at which the network has not looked, and removed ones.
+        last_seen: (K,) int64 number of the frame that saw it last.
         distance: (K,) float64 from the camera to the middle [m].
     """
 
@@ -45,7 +45,7 @@ class ChunkTable:
     place: Ints
     num_surface: Ints
     num_dirty: Ints
-    last_seen: NDArray[np.float64]
+    last_seen: Ints
     distance: NDArray[np.float64]
 
 
@@ -167,7 +167,7 @@ def is_due(num_surface: Ints, num_dirty: Ints, share: float = _SHARE) -> NDArray
 
 def value_of(chunks: ChunkTable) -> NDArray[np.float64]:
     """Return (K,): dirty voxels, up to three times as much if near and seen lately."""
-    age = chunks.last_seen.max(initial=-np.inf) - chunks.last_seen
+    age = chunks.last_seen.max(initial=0) - chunks.last_seen
     near, recent = 1 / (1 + chunks.distance / _NEAR), 1 / (1 + age / _RECENT)
     value: NDArray[np.float64] = chunks.num_dirty * (1 + near + recent)
     return value

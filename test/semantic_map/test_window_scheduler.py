@@ -24,11 +24,11 @@ def table(places, num_surface=1000, num_dirty=0, **columns):
         'submap': 0,
         'num_surface': num_surface,
         'num_dirty': num_dirty,
-        'last_seen': 0.0,
+        'last_seen': 0,
         'distance': 1.0,
     }
     values |= columns
-    kinds = {'last_seen': np.float64, 'distance': np.float64}
+    kinds = {'distance': np.float64}
     return ChunkTable(
         place=place,
         **{
@@ -105,7 +105,7 @@ def test_the_dirtiest_comes_first_and_ties_go_by_key():
 
 def test_what_is_near_or_seen_lately_is_worth_more():
     chunks = table(
-        line(3), num_dirty=400, distance=[1.0, 20.0, 20.0], last_seen=[100.0, 100.0, 0.0]
+        line(3), num_dirty=400, distance=[1.0, 20.0, 20.0], last_seen=[1000, 1000, 0]
     )
     values = value_of(chunks)
     assert values[0] > values[1] > values[2] > 400
