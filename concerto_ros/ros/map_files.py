@@ -1,5 +1,6 @@
 """MapFiles: the map on the disk of the robot, on request and by itself."""
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from concerto_ros.ros.job_threads import JobThreads
 from concerto_ros.ros.map_keeper import MapKeeper
 from concerto_ros.ros.problems import Problems
 from concerto_ros.ros.worker import LatestWorker
+from concerto_ros.storage.folder_lock import LOCK
+from concerto_ros.storage.manifest import CHUNKS, UNFINISHED, WEIGHTS
 from concerto_ros.visualization.ply import write_ply
 
 _MEGABYTE = 1e6
+_WITHOUT_MAP = (CHUNKS, WEIGHTS, LOCK, UNFINISHED)  # what a folder may hold before a first save
 
 
 class MapFiles:
@@ -140,7 +144,7 @@ class MapFiles:
 
 
 def full_path(path: str) -> Path:
-    """Return an absolute path; ~ is the home folder.
+    """Return an absolute path without links, so that equal folders are equal; ~ is home.
 
     Raises:
         MapFileError: There is no such home folder, or the path is empty.
@@ -148,6 +152,16 @@ def full_path(path: str) -> Path:
     if not path:
         raise MapFileError('no path is given: name a folder for the map, or a file ending in .ply')
     try:
-        return Path(path).expanduser().absolute()
+        return Path(os.path.realpath(Path(path).expanduser()))
     except RuntimeError as err:
         raise MapFileError(f'there is no home folder for {path!r}; write it in full') from err
+
+
+def has_no_map_yet(path: Path) -> bool:
+    """Tell whether a folder is missing, or as the end of the process in its first save left it."""
+    try:
+        return all(entry.name in _WITHOUT_MAP for entry in path.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:  # who opens it is told why
+        return False

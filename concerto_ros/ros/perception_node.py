@@ -24,7 +24,7 @@ from concerto_ros.ros.cameras import Cameras
 from concerto_ros.ros.diagnostics import Diagnostics
 from concerto_ros.ros.finder import Finder
 from concerto_ros.ros.log_forwarding import forward_logging
-from concerto_ros.ros.map_files import MapFiles, full_path
+from concerto_ros.ros.map_files import MapFiles, full_path, has_no_map_yet
 from concerto_ros.ros.map_keeper import MapKeeper
 from concerto_ros.ros.map_publisher import MapPublisher
 from concerto_ros.ros.parameters import NodeParameters
@@ -123,7 +123,8 @@ class PerceptionNode(Node):
         if not config.load:
             return
         path = full_path(config.load)
-        if config.load == config.autosave_path and not path.exists():
+        is_own = bool(config.autosave_path) and path == full_path(config.autosave_path)
+        if is_own and has_no_map_yet(path):
             self.get_logger().info(f'map.load: there is no map in {path} yet')
             return
         notice = self._keeper.begin_with(path)

@@ -20,7 +20,9 @@ from std_srvs.srv import Trigger
 
 from concerto_msgs.msg import MapUpdate
 from concerto_msgs.srv import FindObjects, LoadMap, SaveMap
+from concerto_ros.errors import MapFileError
 from concerto_ros.geometry.camera import PinholeCamera
+from concerto_ros.map_saver import MapSaver
 from concerto_ros.rooms.room import SyntheticRoom
 from concerto_ros.ros import map_publisher
 from concerto_ros.ros.camera_input import FramedImage
@@ -394,7 +396,18 @@ def test_what_was_saved_by_itself_survives_a_kill(graph, make_robot, start, tmp_
     system.graph.until(lambda: MapFolder.open(path).manifest.number > number)
 
 
-def test_a_first_start_finds_no_map_to_go_on_with(start, tmp_path):
-    path = str(tmp_path / 'map')
-    system = start({'map.load': path, 'map.autosave_path': path}, weights=False)
+@pytest.mark.parametrize('was_killed', [False, True])
+def test_a_first_start_finds_no_map_to_go_on_with(start, tmp_path, was_killed):
+    path, link = tmp_path / 'map', tmp_path / 'link'
+    link.symlink_to(path)
+    if was_killed:
+        MapSaver(path).close()  # ended in its first save
+        (path / 'chunks' / '0000000000000001.00000001.safetensors').write_bytes(b'half')
+    system = start({'map.load': f'{path}/', 'map.autosave_path': str(link)}, weights=False)
     assert system.pipeline.num_voxels == 0
+
+
+def test_a_folder_of_something_else_is_no_map_to_go_on_with(start, tmp_path):
+    (tmp_path / 'thesis.tex').touch()
+    with pytest.raises(MapFileError, match='is no map'):
+        start({'map.load': str(tmp_path), 'map.autosave_path': str(tmp_path)}, weights=False)
