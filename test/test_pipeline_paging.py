@@ -4,13 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
+from concerto_ros.errors import MapFileError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.transforms import from_quaternion
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
+from concerto_ros.semantic_map.window_scheduler import _Look
 
 CAMERA = PinholeCamera(width=64, height=48, fx=58.0, fy=58.0, cx=31.5, cy=23.5)
 MAX_BYTES = 16 << 20
@@ -129,6 +132,29 @@ def test_a_new_vocabulary_reaches_what_lies_on_the_disk(walked):
     assert set(np.unique(cloud['language_label'])) <= {0, 1, 2}
 
 
+@pytest.fixture
+def bare(rooms):
+    """Map without a network of which half of the chunks lie on the disk."""
+    values = {'map.device': 'cpu', 'semantics.checkpoint': ''}
+    pipeline = PerceptionPipeline(build(ConcertoConfig, values))
+    pipeline.integrate(rooms[0][0])
+    for key in pipeline._map.chunks().key[::2].tolist():
+        pipeline._paging.put(key)
+    yield pipeline
+    pipeline.close()
+
+
+def test_who_reads_while_the_map_is_reset_is_told(bare):
+    reader, feed = bare.read_cloud(), bare.feed()
+    feed.next(1000)
+    paged = feed.take_paged()
+    bare.reset()
+    with pytest.raises(MapFileError, match='the map was reset meanwhile'):
+        reader.read(lambda job: job())
+    with pytest.raises(MapFileError, match='the map was reset meanwhile'):
+        next(feed.read(paged, 10, bare.config.semantics))
+
+
 def test_the_disk_is_empty_once_the_map_is_closed(rooms):
     values = {'map.device': 'cpu', 'semantics.checkpoint': ''}
     pipeline = PerceptionPipeline(build(ConcertoConfig, values))
@@ -139,3 +165,25 @@ def test_the_disk_is_empty_once_the_map_is_closed(rooms):
     assert pipeline.num_voxels == len(pipeline.cloud()) > 0
     pipeline.reset()
     assert pipeline.paged_bytes == pipeline.num_voxels == 0
+
+
+def test_a_chunk_that_is_due_no_more_is_brought_back_once_at_most(rooms, tiny_weights):
+    """Noise made it due when it went to the disk; the scheduler has seen that it does not grow."""
+    values = {'map.device': 'cpu', 'depth.stride': 1, 'map.max_bytes': MAX_BYTES}
+    pipeline = PerceptionPipeline(build(ConcertoConfig, {**values, **tiny_weights()}))
+    for frame in rooms[0]:
+        pipeline.integrate(frame)
+    pipeline.update_semantics()
+    pipeline.update_semantics()
+    chunks = pipeline._map.chunks()
+    largest = int(chunks.key[chunks.num_surface.argmax()])
+    rows = pipeline._map.surface_rows(torch.tensor([largest]))
+    pipeline._choice._scheduler._looks[largest] = _Look(len(rows), 0.4)
+    pipeline._map.mark_unseen(pipeline._map.key(rows[: len(rows) // 5 + 20]))
+    pipeline._paging.put(largest)
+    assert pipeline._paging.due == [largest]
+    assert pipeline.begin_semantics() is None
+    pipeline._paging.put(largest)
+    assert pipeline.begin_semantics() is None
+    assert pipeline._paging.keys == {largest}
+    pipeline.close()

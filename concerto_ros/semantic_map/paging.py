@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from concerto_ros.config.schema import SemanticsConfig
+from concerto_ros.errors import MapFileError
 from concerto_ros.mapping.voxel_keys import submap_of_chunk
 from concerto_ros.semantic_map.labelled_map import LabelledMap, Record
 from concerto_ros.semantic_map.window_scheduler import is_due
@@ -46,6 +47,7 @@ class Paging:
         self._max_bytes, self._full = max_bytes, _FULL * max_bytes
         self._files: PageFiles | None = None
         self._lock = threading.Lock()  # of the files, which other threads may read
+        self._is_closed = False
         # Vocabulary by which a file is labelled; None: what a network knew of it is no use now.
         self._names: dict[int, Sequence[str] | None] = {}
         self._pages: dict[int, Page] = {}
@@ -200,13 +202,17 @@ class Paging:
         return self._labelled.parts(keys, self._read, config)
 
     def close(self) -> None:
-        """Delete all pages."""
-        if self._files:
-            self._files.close()
+        """Delete all pages; who still reads them is told."""
+        with self._lock:
+            self._is_closed = True
+            if self._files:
+                self._files.close()
 
     def _read(self, key: int) -> tuple[Record, Sequence[str]]:
         """Return the record of a chunk, and the vocabulary by which it is labelled."""
         with self._lock:
+            if self._is_closed:
+                raise MapFileError('the map was reset meanwhile: ask again')
             record, names = self._storage().get(key), self._names[key]
         return (self._labelled.unseen(record), ()) if names is None else (record, names)
 
