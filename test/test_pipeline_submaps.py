@@ -8,7 +8,9 @@ import torch
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
+from concerto_ros.errors import FrameError
 from concerto_ros.geometry.camera import PinholeCamera
+from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import from_quaternion, invert
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.rooms.room import SyntheticRoom
@@ -211,3 +213,59 @@ def score_what_is_near(pipeline, center, monkeypatch):
     is_near = (away < 0.3) & (cell >= 0)
     scores[cell[is_near]] = 1.0
     monkeypatch.setattr(pipeline._labeler, 'scores', lambda text: scores)
+
+
+def wall(x, *, thing=True, stamp_ns=0):
+    """Return what a camera at x sees: a wall at 3.5 m, and perhaps a thing at 2.5 m."""
+    camera = PinholeCamera(width=160, height=120, fx=150.0, fy=150.0, cx=79.5, cy=59.5)
+    depth = np.full((120, 160), 3.5 - x, dtype=np.float32)
+    if thing:
+        depth[40:80, 60:100] = 2.5 - x
+    T = np.eye(4)
+    T[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]  # looks along x
+    T[:3, 3] = x, 0, 1
+    return RGBDFrame(
+        stamp_ns=stamp_ns,
+        color=np.zeros((120, 160, 3), dtype=np.uint8),
+        depth=depth,
+        color_camera=camera,
+        depth_camera=camera,
+        T_map_depth=T,
+    )
+
+
+def points_of_the_thing(pipeline):
+    x, _, z = pipeline.cloud().coord.T
+    return int(((abs(x - 2.5) < 0.06) & (z > 0.2)).sum())
+
+
+def test_what_is_gone_vanishes_from_the_submaps_around_too(new):
+    pipeline = new(**NO_NETWORK, **{'map.submap_radius': 2.0, 'depth.max': 6.0})
+    for x in (0.0, -2.4):
+        for number in range(6):
+            pipeline.integrate(wall(x, stamp_ns=number))
+    assert pipeline.num_submaps == 2
+    assert points_of_the_thing(pipeline) > 500
+    for number in range(30):
+        pipeline.integrate(wall(-2.4, thing=False, stamp_ns=number))
+    assert points_of_the_thing(pipeline) < 30
+
+
+def test_each_camera_has_its_own_turns(new):
+    both = new(**NO_NETWORK, **{'depth.stride': 2})
+    alone = new(**NO_NETWORK, **{'depth.stride': 2})
+    for number in range(8):
+        frame = wall(0.0, stamp_ns=number)
+        alone.integrate(frame)
+        for camera in ('left', 'right'):
+            both.integrate(frame, camera=camera, leads=camera == 'left')
+    assert both.num_voxels == alone.num_voxels
+
+
+def test_a_camera_that_does_not_lead_waits_for_the_one_that_does(new):
+    pipeline = new(**NO_NETWORK)
+    with pytest.raises(FrameError, match=r'leading camera.*input\.cameras.*check the topics'):
+        pipeline.integrate(wall(0.0), camera='rear', leads=False)
+    assert pipeline.num_voxels == 0
+    pipeline.integrate(wall(0.0), camera='front')
+    pipeline.integrate(wall(0.0), camera='rear', leads=False)
