@@ -115,9 +115,12 @@ class _State:
             raise _MovedOn
 
 
-def _content(pipeline: PerceptionPipeline, key: int, state: _State) -> Content:
+def _content(pipeline: PerceptionPipeline, key: int, state: _State) -> Content | None:
     state.check(pipeline)
-    record: Mapping[str, Tensor] = pipeline.record(key)
+    try:
+        record: Mapping[str, Tensor] = pipeline.record(key)
+    except KeyError:  # gone since the save began
+        return None
     return Content(len(record['place']), record)
 
 

@@ -1,5 +1,6 @@
 """Paging: chunks that are not needed now wait on the disk, so that memory obeys a number."""
 
+import logging
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,12 @@ from concerto_ros.semantic_map.window_scheduler import is_due
 from concerto_ros.storage.chunk_file import StoredFile
 from concerto_ros.storage.page_files import PageFiles
 
+_log = logging.getLogger(__name__)
+
 _FULL = 0.97  # of the budget: from here on, memory is used again
 _SCARCE, _AMPLE = 0.05, 0.1  # free shares of tables: chunks go below one, up to the other
 _PLENTY = 0.8  # up to here a map is taken into memory when it is loaded
+_NOTHING: tuple[Record, Sequence[str]] = {'place': torch.empty(0)}, ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class Page:
 class Paging:
     """Chunks of a map on the disk; a chunk that came back keeps its file until it changes.
 
+    A page that is gone or damaged is told once and left out; the rest of the map goes on.
+
+    Attributes:
+        num_lost: How many there were.
+
     Args:
         labelled: The map in memory.
         max_bytes: Which it may need.
@@ -48,6 +57,8 @@ class Paging:
         self._files: PageFiles | None = None
         self._lock = threading.Lock()  # of the files, which other threads may read
         self._is_closed = False
+        self._lost: set[int] = set()  # whose file cannot be read
+        self.num_lost = 0
         # Vocabulary by which a file is labelled; None: what a network knew of it is no use now.
         self._names: dict[int, Sequence[str] | None] = {}
         self._pages: dict[int, Page] = {}
@@ -96,22 +107,22 @@ class Paging:
         """Take chunks into memory, as far as they are on the disk only.
 
         Raises:
-            MapFileError: A page is gone or damaged.
+            MapFileError: There is no room, and the disk is full.
         """
         wanted = frozenset(keys)
         for key in sorted(self._pages.keys() & wanted):
             self.make_room(keep=wanted)
-            record, names = self._read(key)
+            record, names = self._read(key) or _NOTHING
             self._labelled.insert(key, record, names, config)
             del self._pages[key]
-            if self._names[key] is not None:
+            if key not in self._lost and self._names[key] is not None:
                 self._returned[key] = int(record['revision'])
 
     def bring_newest(self, config: SemanticsConfig) -> None:
         """Take chunks into memory while there is plenty of room, those that changed last first.
 
         Raises:
-            MapFileError: A page is gone or damaged.
+            MapFileError: As for `bring`.
         """
         revisions = self.revisions
         for key in sorted(revisions, key=revisions.__getitem__, reverse=True):
@@ -154,6 +165,7 @@ class Paging:
         with self._lock:
             if self._returned.get(key) != revision:
                 self._storage().put(key, record)
+                self._lost.discard(key)
             self._names[key] = labelled.labeler.vocabulary
         self._returned.pop(key, None)
         self._pages[key] = Page(len(record['place']), revision, bool(due))
@@ -185,9 +197,13 @@ class Paging:
         """Return the record of a chunk on the disk.
 
         Raises:
-            MapFileError: A page is gone or damaged.
+            KeyError: It is gone or damaged.
+            MapFileError: The map was reset meanwhile.
         """
-        return self._read(key)[0]
+        found = self._read(key)
+        if found is None:
+            raise KeyError(key)
+        return found[0]
 
     def file(self, key: int) -> StoredFile:
         """Return the file of a chunk on the disk."""
@@ -197,9 +213,9 @@ class Paging:
         """Read chunks on the disk, as `LabelledMap.parts` does; also those that came back.
 
         Raises:
-            MapFileError: A page is gone or damaged.
+            MapFileError: The map was reset meanwhile.
         """
-        return self._labelled.parts(keys, self._read, config)
+        return self._labelled.parts(keys, lambda key: self._read(key) or _NOTHING, config)
 
     def close(self) -> None:
         """Delete all pages; who still reads them is told."""
@@ -208,13 +224,31 @@ class Paging:
             if self._files:
                 self._files.close()
 
-    def _read(self, key: int) -> tuple[Record, Sequence[str]]:
-        """Return the record of a chunk, and the vocabulary by which it is labelled."""
+    def _read(self, key: int) -> tuple[Record, Sequence[str]] | None:
+        """Return the record of a chunk, and the vocabulary by which it is labelled.
+
+        None: its file cannot be read. Any thread may ask, so the page itself stays until the
+        chunk is brought.
+        """
         with self._lock:
             if self._is_closed:
                 raise MapFileError('the map was reset meanwhile: ask again')
-            record, names = self._storage().get(key), self._names[key]
+            if key in self._lost:
+                return None
+            try:
+                record, names = self._storage().get(key), self._names[key]
+            except MapFileError as err:
+                self._lose(key, err)
+                return None
         return (self._labelled.unseen(record), ()) if names is None else (record, names)
+
+    def _lose(self, key: int, reason: MapFileError) -> None:
+        """Note that a file cannot be read, and tell it unless its chunk is in memory."""
+        self._lost.add(key)
+        self._returned.pop(key, None)  # or it would be taken for written
+        if key in self._pages:
+            self.num_lost += 1
+            _log.warning('%s', reason)
 
     def _storage(self) -> PageFiles:
         if self._files is None:

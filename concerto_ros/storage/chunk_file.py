@@ -22,6 +22,18 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BARRED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+class DamagedFileError(MapFileError):
+    """A file that is gone or is not what was written.
+
+    Attributes:
+        what: The first half of the sentence, which names the file.
+    """
+
+    def __init__(self, path: Path, reason: str | None) -> None:
+        self.what = f'{path} is missing or damaged ({reason})'
+        super().__init__(f'{self.what}: restore it from a copy of the map, or map the place again')
+
+
 class StoredFile(NamedTuple):
     """A file and what it must hold.
 
@@ -54,11 +66,11 @@ class StoredFile(NamedTuple):
         try:
             size, found = _size_and_checksum(self.path)
         except OSError as err:
-            raise _damaged(self.path, err.strerror) from err
+            raise DamagedFileError(self.path, err.strerror) from err
         if size != self.size:
-            raise _damaged(self.path, f'{size} bytes instead of {self.size}')
+            raise DamagedFileError(self.path, f'{size} bytes instead of {self.size}')
         if found != self.checksum:
-            raise _damaged(self.path, 'wrong checksum')
+            raise DamagedFileError(self.path, 'wrong checksum')
 
 
 def checksum(data: bytes | mmap.mmap) -> str:
@@ -107,7 +119,7 @@ def read_arrays(file: StoredFile, *, verify: bool = True) -> dict[str, Tensor]:
     try:
         return read_weights_file(file.path).tensors
     except CheckpointError as err:
-        raise _damaged(file.path, str(err.__cause__ or err)) from err
+        raise DamagedFileError(file.path, str(err.__cause__ or err)) from err
 
 
 def link(file: StoredFile, path: Path) -> StoredFile:
@@ -161,10 +173,3 @@ def _size_and_checksum(path: Path) -> tuple[int, str]:
             return 0, checksum(b'')
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return size, checksum(content)
-
-
-def _damaged(path: Path, reason: str | None) -> MapFileError:
-    return MapFileError(
-        f'{path} is missing or damaged ({reason}): restore it from a copy of the map, or map the '
-        'place again'
-    )

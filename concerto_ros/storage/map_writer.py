@@ -49,11 +49,12 @@ class Chunk(NamedTuple):
     Attributes:
         revision: Another one whenever the content is another. Take it before the content: what
             changes in between is then saved again the next time.
-        content: Called only if the revision is not saved yet.
+        content: Called only if the revision is not saved yet; None: the chunk is gone meanwhile,
+            and is left out.
     """
 
     revision: int
-    content: Callable[[], Content]
+    content: Callable[[], Content | None]
 
 
 class WeightsFile(NamedTuple):
@@ -156,13 +157,14 @@ class MapWriter:
         known = self._last if self._is_known else None
         with self._disk_errors_told():
             try:
+                entries = {
+                    key: new.chunk(key, chunk, known.chunks.get(key) if known else None)
+                    for key, chunk in chunks.items()
+                }
                 manifest = Manifest(
                     number=new.number,
                     info=info,
-                    chunks={
-                        key: new.chunk(key, chunk, known.chunks.get(key) if known else None)
-                        for key, chunk in chunks.items()
-                    },
+                    chunks={key: entry for key, entry in entries.items() if entry},
                     weights={
                         name: new.weights(name, one, known.weights.get(name) if known else None)
                         for name, one in weights.items()
@@ -230,11 +232,14 @@ class _NewFiles:
         self._paths: list[Path] = []
         self.num_chunks = self.num_bytes = 0
 
-    def chunk(self, key: int, chunk: Chunk, saved: ChunkEntry | None) -> ChunkEntry:
+    def chunk(self, key: int, chunk: Chunk, saved: ChunkEntry | None) -> ChunkEntry | None:
         if saved is not None and saved.revision == chunk.revision:
             return saved
+        content = chunk.content()
+        if content is None:
+            return None
         path = self._path(f'{CHUNKS}/{key:016x}')
-        num_voxels, arrays = chunk.content()
+        num_voxels, arrays = content
         file = link(arrays, path) if isinstance(arrays, StoredFile) else write_arrays(path, arrays)
         self.num_chunks += 1
         return ChunkEntry(**self._described(file), revision=chunk.revision, num_voxels=num_voxels)

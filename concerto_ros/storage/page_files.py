@@ -13,6 +13,7 @@ from torch import Tensor
 from concerto_ros.errors import MapFileError
 from concerto_ros.storage.chunk_file import (
     Arrays,
+    DamagedFileError,
     StoredFile,
     link,
     not_written,
@@ -96,7 +97,12 @@ class PageFiles:
             KeyError: There is no such page.
             MapFileError: The file is missing or damaged.
         """
-        arrays = read_arrays(self._files[key], verify=key in self._unverified)
+        try:
+            arrays = read_arrays(self._files[key], verify=key in self._unverified)
+        except DamagedFileError as err:
+            raise MapFileError(
+                f'{err.what}: its part of the map is lost; it is mapped again when it is seen'
+            ) from err
         self._unverified.discard(key)
         return arrays
 
