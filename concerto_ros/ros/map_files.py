@@ -1,6 +1,8 @@
 """MapFiles: the map on the disk of the robot, on request and by itself."""
 
 import os
+from concurrent.futures import Future as Answer
+from concurrent.futures import TimeoutError as OutOfTime
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +34,7 @@ class MapFiles:
     changed is written.
 
     Args:
-        node: Its executor delivers the answers.
+        node: Its executor delivers the answers; its logger takes what became of the last save.
         pipeline: Whose map it is.
         worker: The thread that owns the pipeline.
         keeper: Knows where the world is.
@@ -49,6 +51,7 @@ class MapFiles:
         problems: Problems,
         activity: Activity,
     ) -> None:
+        self._logger = node.get_logger()
         self._pipeline = pipeline
         self._worker = worker
         self._keeper = keeper
@@ -59,11 +62,13 @@ class MapFiles:
         self._saved = (0, 0)
         self._is_saving = False
         config = pipeline.config.map
-        if config.autosave_path:
-            self._autosave_path = full_path(config.autosave_path)
+        self._autosave_path = path = (
+            full_path(config.autosave_path) if config.autosave_path else None
+        )
+        if path is not None:
             self._timer = node.create_timer(
                 config.autosave_period,
-                self._on_time,
+                partial(self._on_time, path),
                 clock=Clock(clock_type=ClockType.STEADY_TIME),
             )
 
@@ -74,6 +79,32 @@ class MapFiles:
     def load(self, request: LoadMap.Request, response: LoadMap.Response) -> Future:
         """Answer ~/load_map; the future may raise MapFileError."""
         return self._thread.run(partial(self._load, request, response))
+
+    def save_last(self, timeout: float) -> None:
+        """Save what no autosave has saved yet, where maps are saved by themselves, and tell of it.
+
+        Args:
+            timeout: After so long [s] the folder is left with the map that was saved before.
+        """
+        path = self._autosave_path
+        if path is None:
+            return
+        answer: Answer[bool] = Answer()
+
+        def work() -> None:
+            try:
+                answer.set_result(self._save_changes(path))
+            except Exception as err:
+                answer.set_exception(err)
+
+        self._thread.run(work)
+        try:
+            if answer.result(timeout):
+                self._logger.info(f'the map is saved in {path}')
+        except OutOfTime:
+            self._logger.warning(f'{path} lacks the newest of the map: saving it takes too long')
+        except Exception as err:
+            self._logger.warning(f'{path} lacks the newest of the map: {err}')
 
     def close(self, timeout: float) -> bool:
         """End the thread; False if it has not ended after `timeout` seconds."""
@@ -118,25 +149,30 @@ class MapFiles:
         path = full_path(request.path)
         self._worker.ask(partial(self._keeper.load, path, response))
 
-    def _on_time(self) -> None:
+    def _on_time(self, path: Path) -> None:
         if not self._is_saving:
             self._is_saving = True
-            self._thread.run(self._autosave)
+            self._thread.run(partial(self._autosave, path))
 
-    def _autosave(self) -> None:
-        """Save the map, if there is one that was not saved yet."""
+    def _autosave(self, path: Path) -> None:
         epoch = self._pipeline.epoch
         try:
-            state = self._worker.ask(self._state)
-            if state not in (None, self._saved):
-                self._save_folder(self._autosave_path)
-                self._saved = state
-                self._activity.note_autosave()
+            self._save_changes(path)
         except MapFileError as err:
             if epoch == self._pipeline.epoch:  # else it was another map that should be saved
                 self._problems.add('disk', f'the map is not saved by itself: {err}')
         finally:
             self._is_saving = False
+
+    def _save_changes(self, path: Path) -> bool:
+        """Save the map, if there is one that was not saved yet; return whether there was."""
+        state = self._worker.ask(self._state)
+        if state in (None, self._saved):
+            return False
+        self._save_folder(path)
+        self._saved = state
+        self._activity.note_autosave()
+        return True
 
     def _state(self) -> tuple[int, int] | None:
         pipeline = self._pipeline

@@ -38,6 +38,7 @@ from concerto_ros.ros.transforms import Transforms
 from concerto_ros.ros.worker import LatestWorker
 
 _CLOSING_TIME = 4.0  # [s]; ros2 launch insists after 5 s
+_SAVING_TIME = 3.0  # [s] of it
 
 
 class _Closable(Protocol):
@@ -66,6 +67,7 @@ class PerceptionNode(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__('perception_node', **options)
         self._threads: list[_Closable] = []  # those that were started
+        self._files: MapFiles | None = None
         self._search_action: SearchAction | None = None
         self._end_logging = forward_logging(self.get_logger())
         try:
@@ -75,8 +77,10 @@ class PerceptionNode(Node):
             raise
 
     def destroy_node(self) -> None:
-        """End the threads, then the node."""
+        """Save the map where it is saved by itself, end the threads, then the node."""
         deadline = time.monotonic() + _CLOSING_TIME
+        if self._files is not None:
+            self._files.save_last(_SAVING_TIME)
         ended = [part.close(max(0.0, deadline - time.monotonic())) for part in self._threads]
         if not all(ended):
             self.get_logger().warning('the network or a search still runs; its result is lost')
@@ -106,7 +110,9 @@ class PerceptionNode(Node):
         self._keeper = keeper
         self._begin_with_saved(config.map)
         self.worker = LatestWorker(self, keeper.integrate, keeper.upkeep)
-        files = MapFiles(self, self.pipeline, self.worker, keeper, self.problems, activity)
+        files = self._files = MapFiles(
+            self, self.pipeline, self.worker, keeper, self.problems, activity
+        )
         self._threads += [self.worker, semantics, publisher, files]
         finder = Finder(self, self.pipeline, self.worker, keeper)
         self._threads.append(finder)

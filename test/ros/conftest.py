@@ -48,7 +48,7 @@ class Graph:
         self.executor.shutdown()
         for node in self.nodes:
             node.destroy_node()
-        self.context.shutdown()
+        self.context.try_shutdown()
 
 
 class Robot:

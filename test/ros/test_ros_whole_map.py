@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,7 +25,7 @@ from concerto_ros.errors import MapFileError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.map_saver import MapSaver
 from concerto_ros.rooms.room import SyntheticRoom
-from concerto_ros.ros import map_publisher
+from concerto_ros.ros import map_publisher, perception_node
 from concerto_ros.ros.camera_input import FramedImage
 from concerto_ros.ros.conversions import make_header, pose_matrix, pose_message
 from concerto_ros.ros.perception_node import PerceptionNode
@@ -81,6 +82,13 @@ class System:
             self.node.worker.submit_frame(framed)
             for _ in range(2):  # a frame waits for one job at most
                 self.do(lambda: None)
+
+    def end_by_signal(self):
+        """End the node as Ctrl-C does, which takes the context away first."""
+        self.graph.executor.remove_node(self.node)
+        self.graph.nodes.remove(self.node)
+        self.graph.context.shutdown()
+        self.node.destroy_node()
 
     def settle(self):
         self.graph.until(lambda: self.do(lambda: self.node.semantics.is_settled))
@@ -394,6 +402,35 @@ def test_what_was_saved_by_itself_survives_a_kill(graph, make_robot, start, tmp_
     number = MapFolder.open(path).manifest.number
     system.send(0)
     system.graph.until(lambda: MapFolder.open(path).manifest.number > number)
+
+
+def until_the_end(system):
+    """Return the `record` of a map that is slow to give."""
+    record = system.pipeline.record
+
+    def slowly(key):
+        while not system.node.worker._closed:
+            time.sleep(0.01)
+        return record(key)
+
+    return slowly
+
+
+@pytest.mark.parametrize('in_time', [True, False])
+def test_the_end_of_the_node_saves_the_map_once_more(start, tmp_path, monkeypatch, in_time):
+    path = tmp_path / 'map'
+    system = start({'map.autosave_path': str(path), 'map.autosave_period': 3600.0}, weights=False)
+    system.send(0)
+    num_voxels = system.pipeline.num_voxels
+    if not in_time:
+        monkeypatch.setattr(perception_node, '_SAVING_TIME', 0.05)
+        monkeypatch.setattr(system.pipeline, 'record', until_the_end(system))
+    system.end_by_signal()
+    if in_time:
+        saved = MapFolder.open(path)
+        assert sum(chunk.num_voxels for chunk in saved.chunks.values()) == num_voxels
+    else:
+        assert not (path / 'manifest.json').exists()
 
 
 @pytest.mark.parametrize('was_killed', [False, True])
