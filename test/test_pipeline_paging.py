@@ -34,14 +34,20 @@ def rooms():
     ]
 
 
+def limited(max_bytes, values):
+    """Make a pipeline; a test map is smaller than the least that can be configured."""
+    config = build(ConcertoConfig, values)
+    smaller = dataclasses.replace(config.map, max_bytes=max_bytes)
+    return PerceptionPipeline(dataclasses.replace(config, map=smaller))
+
+
 @pytest.fixture(scope='module')
 def walked(rooms, tiny_weights):
     """Two maps of all rooms, a whole one and a paged one, and the most memory of the latter."""
     pipelines, most = [], 0
     for max_bytes in (1 << 30, MAX_BYTES):
-        values = {'map.device': 'cpu', 'depth.stride': 1, 'map.max_bytes': max_bytes}
-        values['search.min_size'] = 0.04
-        pipeline = PerceptionPipeline(build(ConcertoConfig, {**values, **tiny_weights()}))
+        values = {'map.device': 'cpu', 'depth.stride': 1, 'search.min_size': 0.04}
+        pipeline = limited(max_bytes, {**values, **tiny_weights()})
         most = 0
         for frames in (*rooms, rooms[0]):
             for frame in frames:
@@ -169,8 +175,7 @@ def test_the_disk_is_empty_once_the_map_is_closed(rooms):
 
 def test_a_chunk_that_is_due_no_more_is_brought_back_once_at_most(rooms, tiny_weights):
     """Noise made it due when it went to the disk; the scheduler has seen that it does not grow."""
-    values = {'map.device': 'cpu', 'depth.stride': 1, 'map.max_bytes': MAX_BYTES}
-    pipeline = PerceptionPipeline(build(ConcertoConfig, {**values, **tiny_weights()}))
+    pipeline = limited(MAX_BYTES, {'map.device': 'cpu', 'depth.stride': 1, **tiny_weights()})
     for frame in rooms[0]:
         pipeline.integrate(frame)
     pipeline.update_semantics()

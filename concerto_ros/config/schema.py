@@ -94,7 +94,7 @@ class MapConfig:
         2 << 30,
         'Memory for the map; what was not seen for the longest time waits on the disk.',
         unit='B',
-        ge=16 << 20,
+        ge=64 << 20,
     )
     max_misses: int = param(
         3,

@@ -37,6 +37,7 @@ class GrowingTensor:
         self._room = torch.empty((0, *shape), dtype=dtype, device=device)
         if reserve and self._room.is_cpu:
             self._room = _reserved((reserve, *shape), dtype)
+        self._is_reserved = len(self._room) > 0
         self._length = 0
 
     def __len__(self) -> int:
@@ -44,8 +45,9 @@ class GrowingTensor:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the rows that there are."""
-        return self._length * self.row_bytes
+        """Memory: of the rows that there are, and of room that the system has handed out."""
+        rows = self._length if self._is_reserved else len(self._room)
+        return rows * self.row_bytes
 
     @property
     def row_bytes(self) -> int:
@@ -80,7 +82,7 @@ class GrowingTensor:
             capacity = max(length, _FIRST_CAPACITY, int(len(self._room) * _GROWTH))
             room = self._room.new_empty((capacity, *self._room.shape[1:]))
             room[: self._length] = self.all()
-            self._room = room
+            self._room, self._is_reserved = room, False
 
 
 def _reserved(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -89,6 +89,11 @@ class Labeler:
         return self.weights.language if self.weights else None
 
     @property
+    def query_bytes(self) -> int:
+        """Memory of what queries compete with, beside features and norms."""
+        return self._scores.num_bytes - self._scores.norms.nbytes if self._scores else 0
+
+    @property
     def fitted_min_score(self) -> float:
         """Least score of what is found, fitted with the translator; 0: not fitted, or none."""
         return self.language.translator.min_score if self.language else 0.0

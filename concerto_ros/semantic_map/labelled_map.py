@@ -72,6 +72,7 @@ class LabelledMap:
         if self.labeler.store:
             for level, size in enumerate(self.labeler.store.bytes_per_level):
                 layers[f'features_{level}'] = size
+            layers['queries'] = self.labeler.query_bytes
         return layers
 
     @property

@@ -114,12 +114,12 @@ class QueryScores:
         self.features = features
         self.norms = translator.norms(features) if norms is None else norms
         self._rivals: Rivals | None = None
-        self._log_rivals = self.norms[:0]
+        self._log_rivals = self._room = self.norms[:0]
 
     @property
     def num_bytes(self) -> int:
         """Memory beside that of the features."""
-        return self.norms.nbytes + self._log_rivals.nbytes
+        return self.norms.nbytes + self._room.nbytes
 
     @torch.inference_mode()
     def update(self, features: PartedFeatures, norms: Tensor, changed: Tensor) -> None:
@@ -136,10 +136,14 @@ class QueryScores:
         self.features, self.norms = features, norms
         if self._rivals is None:
             return
-        grown = norms.new_zeros(len(norms))
-        grown[: len(self._log_rivals)] = self._log_rivals
-        grown[changed] = self._weigh(self._rivals, features.take(changed), norms[changed])
-        self._log_rivals = grown
+        if len(norms) > len(self._room):  # with room for half as many again, so seldom
+            room = norms.new_zeros(len(norms) * 3 // 2)
+            room[: len(self._log_rivals)] = self._log_rivals
+            self._room = room
+        self._log_rivals = self._room[: len(norms)]
+        self._log_rivals[changed] = self._weigh(
+            self._rivals, features.take(changed), norms[changed]
+        )
 
     @torch.inference_mode()
     def probability(self, query: str, embedding: Tensor, rivals: Rivals) -> Tensor:
@@ -171,7 +175,7 @@ class QueryScores:
     def _log_sum(self, rivals: Rivals) -> Tensor:
         """Return (N,) logarithm of the sum of the exponentials of all rivals."""
         if rivals is not self._rivals:
-            self._log_rivals = self._weigh(rivals, self.features, self.norms)
+            self._log_rivals = self._room = self._weigh(rivals, self.features, self.norms)
             self._rivals = rivals
         return self._log_rivals
 
