@@ -1,7 +1,7 @@
 """FeatureStore: what the network knows of the cells of a map, each cell of each level once.
 
 store = FeatureStore(widths, voxel_map.cells, translator.norms, device)
-changed = store.write(levels, below)             # after the network has looked at a window
+changed = store.write(parts, below)              # after the network has looked at a window
 label, confidence = head.predict(store.part(changed))
 """
 

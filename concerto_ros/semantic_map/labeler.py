@@ -1,8 +1,8 @@
 """Labeler: lets the network look at windows of a map, and remembers what it knows of each cell.
 
-window = labeler.read(chunks, halo, floor)      # reads the map
-pyramid = labeler.run(window)                   # any thread; takes long
-labeler.write(window, pyramid)                  # writes to the map
+window = read_window(voxel_map, chunk_key, halo, floor, max_points)  # reads the map
+pyramids = labeler.run(window, config)         # any thread; takes long
+labeler.write(window, pyramids, config)        # writes to the map
 """
 
 import copy

@@ -1,6 +1,6 @@
 """Which part of a map the network looks at next.
 
-scheduler = WindowScheduler(halo=4)
+scheduler = WindowScheduler(halo=4, cells_per_chunk=2)
 window = scheduler.next(chunks, max_points)      # None: nothing has changed enough
 """
 
