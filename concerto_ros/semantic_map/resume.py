@@ -1,14 +1,17 @@
 """What of a map goes into its header, and what comes out of it when mapping goes on."""
 
 import math
+from itertools import compress
 
+import numpy as np
 import torch
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import flatten
 from concerto_ros.errors import MapFileError
+from concerto_ros.mapping import VoxelMap
 from concerto_ros.mapping.submaps import Submaps
-from concerto_ros.mapping.voxel_keys import submap_of_chunk
+from concerto_ros.mapping.voxel_keys import CHUNK_SHIFT, submap_of_chunk
 from concerto_ros.semantic_map.header import MapHeader, translator_digest
 from concerto_ros.semantic_map.labeler import Labeler
 from concerto_ros.semantic_map.labelled_map import LabelledMap
@@ -32,7 +35,6 @@ def describe(
     """Return what a map says of itself now, and the revision of each chunk by its key."""
     labeler, chunks, voxels = labelled.labeler, labelled.voxels.chunks(), labelled.voxels
     key = chunks.key.cpu()
-    due = is_due(chunks.num_surface.cpu().numpy(), chunks.num_dirty.cpu().numpy())
     header = MapHeader(
         start_ns=voxels.start_ns,
         revision=voxels.revision,
@@ -41,7 +43,7 @@ def describe(
         translator=_translator_digest(labeler),
         submaps=submaps.saved(),
         leveled=leveled,
-        due=frozenset(key.numpy()[due].tolist()) | frozenset(paging.due),
+        due=_due(voxels) | frozenset(paging.due),
         names={k: names for k, names in paging.names.items() if names != labeler.vocabulary},
     )
     info = MapInfo(
@@ -116,6 +118,22 @@ def adopt(folder: MapFolder, header: MapHeader, paging: Paging, *, is_known: boo
         )
         names = header.names.get(key, folder.info.vocabulary) if is_known else None
         paging.adopt(key, entry.at(folder.path), page, names)
+
+
+def _due(voxels: VoxelMap) -> frozenset[int]:
+    """Return the keys of the chunks in memory at which the network has yet to look.
+
+    Those that it is looking at count: they have no cells yet, and who loads the map gets none.
+    """
+    chunks, rows = voxels.chunks(), voxels.surface_rows()
+    without_cell = voxels.key(rows[voxels.cell(rows) < 0]) >> CHUNK_SHIFT
+    found, count = torch.unique(without_cell, return_counts=True)
+    of_key = dict(zip(found.tolist(), count.tolist(), strict=True))
+    key = chunks.key.tolist()
+    num_unseen = np.array([of_key.get(k, 0) for k in key], dtype=np.int64)
+    num_dirty = np.maximum(num_unseen, chunks.num_dirty.cpu().numpy())
+    due = is_due(chunks.num_surface.cpu().numpy(), num_dirty)
+    return frozenset(compress(key, due))
 
 
 def _backbone(labeler: Labeler) -> str:

@@ -148,6 +148,23 @@ def test_what_the_network_found_is_saved_though_no_label_changed(frames, weights
     assert_same_answer(loaded(tmp_path / 'map', values).search(QUERY), pipeline.search(QUERY))
 
 
+def test_what_the_network_looks_at_during_a_save_is_looked_at_again(
+    frames, weights, tmp_path, monkeypatch
+):
+    pipeline = begun(weights)
+    pipeline.integrate(frames[0])
+    while (window := pipeline.begin_semantics()) is not None:
+        save(pipeline, tmp_path / 'map')
+        due = MapHeader.read(MapFolder.open(tmp_path / 'map').info).due
+        assert set(window.chunk_key.tolist()) <= due
+        pipeline.finish_semantics(window, pipeline.run_semantics(window))
+    assert not MapHeader.read(pipeline.describe('map')[0]).due
+    monkeypatch.setattr('concerto_ros.semantic_map.paging._PLENTY', -1)
+    again = loaded(tmp_path / 'map', weights)
+    assert again.update_semantics() > 0
+    assert_same_answer(again.search(QUERY), pipeline.search(QUERY))
+
+
 def test_chunks_on_the_disk_are_saved_and_load_onto_the_disk(
     frames, weights, tmp_path, monkeypatch
 ):
