@@ -123,14 +123,19 @@ class Semantics:
     def _finish(self, result: _Result) -> None:
         if result.epoch != self._pipeline.epoch:
             self._is_unread = True
-        elif result.pyramids is None:
-            self._pipeline.give_up_semantics(result.window)
-        else:
-            with self._guarded('labels'):
-                self._pipeline.finish_semantics(result.window, result.pyramids)
-                self.num_windows += 1
+        elif result.pyramids is not None and self._write(result.window, result.pyramids):
+            self.num_windows += 1
             self._is_unread = True
             self._after_labels()
+        else:  # again when the next frame comes, so that what fails does not fail all the time
+            with self._guarded('window'):
+                self._pipeline.give_up_semantics(result.window)
+
+    def _write(self, window: Window, pyramids: Sequence[FeaturePyramid]) -> bool:
+        with self._guarded('labels'):
+            self._pipeline.finish_semantics(window, pyramids)
+            return True
+        return False
 
     @contextmanager
     def _guarded(self, stage: str) -> Iterator[None]:

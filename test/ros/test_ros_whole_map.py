@@ -193,6 +193,30 @@ def test_frames_are_fused_while_the_network_looks(start, frames):
     assert system.node.semantics.num_windows > 1
 
 
+@pytest.mark.parametrize('is_given_up', [True, False])
+def test_a_window_that_cannot_be_written_is_looked_at_again(start, capfd, is_given_up):
+    system = start()
+    pipeline = system.pipeline
+    finish, give_up = pipeline.finish_semantics, pipeline.give_up_semantics
+
+    def fail(*_):
+        raise MapFileError('the disk is gone')
+
+    pipeline.finish_semantics = fail
+    if not is_given_up:
+        pipeline.give_up_semantics = fail
+    system.send(0)
+    system.settle()
+    assert not system.cloud().label.any()
+    assert system.node.semantics.num_windows == 0
+    pipeline.finish_semantics, pipeline.give_up_semantics = finish, give_up
+    system.do(system.node.semantics.map_changed)
+    system.settle()
+    assert system.cloud().label.any() == is_given_up
+    assert system.node.worker.num_failures == 0
+    assert capfd.readouterr().err.count('the network fails: the disk is gone') == 1
+
+
 def test_a_parked_camera_costs_no_network(start):
     system = start()
     system.send(*[0] * 8)
