@@ -198,7 +198,9 @@ class MapKeeper:
         self._semantics.labels_changed()
         response.labels = label_info(self._publisher.now(), labels)
         response.message = _relabelled(
-            len(labels.names) - 1, *self._pipeline.num_language_labels()
+            len(labels.names) - 1,
+            *self._pipeline.num_language_labels(),
+            num_paged=self._pipeline.num_voxels - self._pipeline.num_resident,
         )
         response.success = True
 
@@ -255,12 +257,16 @@ class MapKeeper:
         return corners.min(axis=0), corners.max(axis=0)
 
 
-def _relabelled(num_names: int, num_labelled: int, num_points: int) -> str:
+def _relabelled(num_names: int, num_labelled: int, num_points: int, *, num_paged: int) -> str:
+    """Tell what came of it; points are those in memory, voxels on the disk come on top."""
     names = '1 name' if num_names == 1 else f'{num_names} names'
+    where = ' in memory' if num_paged else ''
     sentence = (
-        f'the vocabulary has {names} now, and {num_labelled} of {num_points} voxels are labelled '
-        'by it'
+        f'the vocabulary has {names} now, and {num_labelled} of {num_points} voxels{where} are '
+        'labelled by it'
     )
-    if num_labelled == num_points:
-        return sentence
-    return f'{sentence}; the rest is unknown until the network looks at it'
+    if num_labelled < num_points:
+        sentence += '; the rest is unknown until the network looks at it'
+    if num_paged:
+        sentence += f'; {num_paged} on the disk will be when they are read'
+    return sentence

@@ -20,7 +20,7 @@ from sensor_msgs_py.point_cloud2 import read_points
 from std_srvs.srv import Trigger
 
 from concerto_msgs.msg import MapUpdate
-from concerto_msgs.srv import FindObjects, LoadMap, SaveMap
+from concerto_msgs.srv import FindObjects, LoadMap, Relabel, SaveMap
 from concerto_ros.errors import MapFileError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.map_saver import MapSaver
@@ -336,6 +336,20 @@ def test_who_comes_late_is_sent_all_in_parts_that_on_the_disk_too(start, monkeyp
     assert_same_points(map_of(updates), expected)
     assert_same_points(coord_of(maps[-1]), expected)
     assert system.do(lambda: system.pipeline.paged_bytes) > 0
+
+
+def test_a_new_vocabulary_counts_what_waits_on_the_disk_apart(start):
+    system = start()
+    system.send(0, 3, 6)
+    system.settle()
+    system.page_out()
+    answer = system.call(Relabel, 'relabel', names=['wall'])
+    assert answer.success, answer.message
+    num_labelled, num_points = system.do(system.pipeline.num_language_labels)
+    num_paged = system.pipeline.num_voxels - system.pipeline.num_resident
+    assert num_paged > 0
+    assert f'{num_labelled} of {num_points} voxels in memory are labelled by it' in answer.message
+    assert answer.message.endswith(f'; {num_paged} on the disk will be when they are read')
 
 
 def test_a_map_is_saved_loaded_and_gone_on_with(start, tmp_path):
