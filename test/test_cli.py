@@ -17,6 +17,7 @@ from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.geometry.frame import RGBDFrame
 from concerto_ros.geometry.transforms import from_quaternion, level
 from concerto_ros.io.bag_writer import T_LINK_OPTICAL, write_bag
+from concerto_ros.map_saver import MapSaver
 from concerto_ros.pipeline import PerceptionPipeline
 from concerto_ros.storage import MapFolder
 from concerto_ros.visualization.ply import read_ply
@@ -168,6 +169,26 @@ def test_a_map_that_cannot_be_replaced_is_told_before_the_work(bag, tmp_path, ma
     assert_one_line(capsys, 'is of version 99', 'update concerto_ros')
 
 
+def test_a_folder_that_another_writes_is_told_before_the_work(
+    bag, tmp_path, map_to, capsys, monkeypatch
+):
+    monkeypatch.setattr(PerceptionPipeline, 'integrate', lambda *_: pytest.fail('worked'))
+    with MapSaver(tmp_path / 'out/map'):
+        assert map_to(bag)[0] == 2
+    assert_one_line(capsys, 'is being written by another process')
+
+
+def test_the_map_is_saved_before_its_picture(bag, map_to, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr('concerto_ros.cli.map_command.write_ply', interrupted)
+    code, folder = map_to(bag)
+    assert code == 130
+    assert_one_line(capsys, 'interrupted; the map is saved, and nothing else')
+    assert MapFolder.open(folder / 'map').chunks
+
+
 def test_the_same_bag_gives_the_same_bytes(bag, map_to):
     folders = [map_to(bag, name=name)[1] for name in ('first', 'second')]
     first, second = ((folder / 'map.ply').read_bytes() for folder in folders)
@@ -215,7 +236,7 @@ def test_no_usable_frame_ends_with_the_reasons(tmp_path, map_to, capsys):
     code, folder = map_to(tmp_path / 'b')
     assert code == 2
     assert_one_line(capsys, 'no usable frame', '2 x', 'no usable depth')
-    assert list(folder.iterdir()) == []
+    assert [file.name for file in folder.rglob('*') if file.is_file()] == ['lock']
 
 
 def test_up_turns_the_map(tmp_path, map_to):

@@ -20,6 +20,7 @@ from concerto_ros.visualization.picture import map_picture
 from concerto_ros.visualization.ply import write_ply
 
 if TYPE_CHECKING:
+    from concerto_ros.map_saver import MapSaver
     from concerto_ros.pipeline import PerceptionPipeline
 
 _OF_ROS = ('use_sim_time', 'qos_overrides.')  # stand in a robot's parameter file, not for us
@@ -88,12 +89,16 @@ def _run_map(args: argparse.Namespace) -> None:
         os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
         from concerto_ros.pipeline import PerceptionPipeline  # torch takes seconds to import
 
-        with closing(PerceptionPipeline(config)) as pipeline:
+        with (
+            closing(PerceptionPipeline(config)) as pipeline,
+            _saver(args.output) as saver,  # now, so that hours of work do not end at a locked door
+        ):
             run = MapRun(notices=list(pipeline.notices))
             if args.continues:
                 run.load(pipeline, args.continues)
-            _make_folder(args.output)
             map_all(source, pipeline, run)
+            _save_map(saver, source, pipeline, run)
+            args.interrupted = 'the map is saved, and nothing else'
             _write(args.output, source, pipeline, run)
 
 
@@ -155,20 +160,28 @@ def _is_bag(path: Path) -> bool:
     return path.exists() and not is_tum_folder(path) and not is_numbered_folder(path)
 
 
-def _make_folder(path: Path) -> None:
-    """Make the folder of all output; say before hours of work if no map can be saved there."""
-    from concerto_ros.storage import FOLDER_NAME, MapFolder
+def _saver(folder: Path) -> 'MapSaver':
+    """Make the folder of all output, into which nobody else may save a map from now on."""
+    from concerto_ros.map_saver import MapSaver
+    from concerto_ros.storage import FOLDER_NAME
 
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise MapFileError(f'cannot make the folder {str(path)!r}: {err.strerror}') from err
-    if (path / FOLDER_NAME).is_file() or any((path / FOLDER_NAME).glob('manifest.json')):
-        MapFolder.open(path / FOLDER_NAME)
+        raise MapFileError(f'cannot make the folder {str(folder)!r}: {err.strerror}') from err
+    return MapSaver(folder / FOLDER_NAME)
+
+
+def _save_map(
+    saver: 'MapSaver', source: FrameSource, pipeline: 'PerceptionPipeline', run: MapRun
+) -> None:
+    frame_id = pipeline.config.frames.map if is_moved(source) else source.frame_id
+    with run.timed('saving'):
+        saver.save(pipeline, frame_id)
 
 
 def _write(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline', run: MapRun) -> None:
-    """Write all files, each whole or not at all, and print the summary."""
+    """Write all other files, each whole or not at all, and print the summary."""
     with run.timed('writing'):
         cloud = pipeline.cloud()
         write_ply(folder / 'map.ply', cloud)
@@ -178,17 +191,7 @@ def _write(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline', ru
             pipeline.labels,
             voxel_size=pipeline.config.map.voxel_size,
         )
-        _save_map(folder, source, pipeline)
     summary = summarise(source, pipeline, run, cloud)
     with replacing(folder / 'summary.json', '.json') as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + '\n', encoding='utf-8')
     print_summary(summary, folder)
-
-
-def _save_map(folder: Path, source: FrameSource, pipeline: 'PerceptionPipeline') -> None:
-    from concerto_ros.map_saver import MapSaver
-    from concerto_ros.storage import FOLDER_NAME
-
-    frame_id = pipeline.config.frames.map if is_moved(source) else source.frame_id
-    with MapSaver(folder / FOLDER_NAME) as saver:
-        saver.save(pipeline, frame_id)
