@@ -56,6 +56,8 @@ from concerto_ros.structures import Labels, MapChanges, MapCloud, SearchResult
 Matrix = NDArray[np.float64]
 _log = logging.getLogger(__name__)
 
+_REST = 2  # one of so many frames looks through the submaps beside its own, too
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameReport:
@@ -586,7 +588,8 @@ class PerceptionPipeline:
         config = self.config
         reach = config.map.submap_radius + config.depth.max
         near = [s for s in self._submaps.near(frame.T_map_depth, reach) if s != active]
-        if not near or config.map.max_misses == 0:
+        turn, is_off = divmod(turn, _REST)
+        if is_off or not near or config.map.max_misses == 0:
             return 0
         submap = near[turn % len(near)]
         T_submap_odom = invert(self._submaps[submap].T_world_submap) @ self._submaps.T_world_odom
