@@ -39,8 +39,8 @@ class Finder:
         self._pipeline = pipeline
         self._worker = worker
         self._keeper = keeper
-        self._readers = JobThreads(node, _NUM_READERS)
-        self._searcher = JobThreads(node, 1)  # since objects get their ids one after another
+        self._readers = JobThreads(node, 'texts', _NUM_READERS)
+        self._searcher = JobThreads(node, 'search')  # one, since objects are numbered in turn
 
     async def read(self, texts: Sequence[str]) -> None:
         """Have texts read, so that nobody waits for the language model when they are used.

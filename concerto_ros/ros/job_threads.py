@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 
 from concerto_ros.ros.handover import Handover
-from concerto_ros.ros.worker import THREAD_NAME
+from concerto_ros.ros.worker import THREADS
 
 
 class JobThreads:
@@ -18,15 +18,16 @@ class JobThreads:
 
     Args:
         node: Its executor delivers the answers; its logger takes the errors.
+        name: Of the threads, after what all of these begin with.
         num_threads: Jobs that are done at a time.
     """
 
-    def __init__(self, node: Node, num_threads: int) -> None:
+    def __init__(self, node: Node, name: str, num_threads: int = 1) -> None:
         self._handover = Handover(node)
         self._jobs: SimpleQueue[tuple[Callable[[], Any], Future] | None] = SimpleQueue()
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
+            threading.Thread(target=self._work, name=f'{THREADS}{name}', daemon=True)
             for _ in range(num_threads)
         ]
         for thread in self._threads:

@@ -58,7 +58,7 @@ class MapFiles:
         self._problems = problems
         self._activity = activity
         self._savers: dict[Path, MapSaver] = {}
-        self._thread = JobThreads(node, 1)
+        self._thread = JobThreads(node, 'files')
         self._saved = (0, 0)
         self._is_saving = False
         config = pipeline.config.map

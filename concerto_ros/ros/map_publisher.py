@@ -84,7 +84,7 @@ class MapPublisher:
         self._objects = node.create_publisher(MarkerArray, '~/objects', latched)
         self._objects_lock = threading.Lock()
         self._integrated = node.create_publisher(Header, '~/integrated', _reliable(10))
-        self._reader = JobThreads(node, 1)
+        self._reader = JobThreads(node, 'pages')
         self._map_pace, self._update_pace = Pace(_MAX_SHARE), Pace(_MAX_SHARE)
         self._published = self._state()
         self._is_reading = False

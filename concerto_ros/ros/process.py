@@ -12,7 +12,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from concerto_ros.errors import ConcertoError
-from concerto_ros.ros.worker import THREAD_NAME
+from concerto_ros.ros.worker import THREADS
 
 BAD_START = 2  # exit code
 
@@ -66,7 +66,7 @@ def keep_freed_memory() -> None:
 
 def _leave_stuck_worker(code: int) -> None:
     """End the process here if a thread still works: an interpreter that ends would crash it."""
-    if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+    if any(thread.name.startswith(THREADS) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

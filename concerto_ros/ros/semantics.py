@@ -55,7 +55,7 @@ class Semantics:
         self._pipeline = pipeline
         self._activity = activity
         self._wake = wake
-        self._thread = JobThreads(node, 1)
+        self._thread = JobThreads(node, 'network')
         self._is_unread = False  # there may be something that the network should look at
         self._is_looking = False
         self._begun = float('-inf')

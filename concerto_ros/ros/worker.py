@@ -16,7 +16,7 @@ from concerto_ros.ros.handover import Handover
 
 Frame = TypeVar('Frame')
 
-THREAD_NAME = 'concerto_worker'
+THREADS = 'concerto_'  # what the names of threads that work begin with
 _RETRY = 1.0  # [s] until a failed upkeep is tried again
 _LOOK_PERIOD = 0.1  # [s], for the end of the thread by who waits for an answer
 _LONGEST_PAUSE = 3600.0  # [s]; what a wait may take at most is less than what a float holds
@@ -52,7 +52,7 @@ class LatestWorker(Generic[Frame]):
         self._is_frames_turn = False
         self._woken = False
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f'{THREADS}worker', daemon=True)
         self._thread.start()
 
     @property

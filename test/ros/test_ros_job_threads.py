@@ -16,7 +16,7 @@ def make_threads(graph):
     node, made = graph.node('threads_test'), []
 
     def make(num_threads):
-        made.append(JobThreads(node, num_threads))
+        made.append(JobThreads(node, 'test', num_threads))
         return made[-1]
 
     yield make

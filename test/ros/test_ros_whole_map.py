@@ -454,6 +454,16 @@ def until_the_end(system):
     return slowly
 
 
+def test_each_thread_has_a_name_that_tells_what_it_does(start):
+    before = set(threading.enumerate())
+    start(weights=False)
+    names = [thread.name for thread in set(threading.enumerate()) - before]
+    own = sorted({name for name in names if name.startswith('concerto_')})
+    assert own == [
+        f'concerto_{what}' for what in ('files', 'network', 'pages', 'search', 'texts', 'worker')
+    ]
+
+
 @pytest.mark.parametrize('in_time', [True, False])
 def test_the_end_of_the_node_saves_the_map_once_more(start, tmp_path, monkeypatch, in_time):
     path = tmp_path / 'map'
