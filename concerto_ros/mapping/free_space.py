@@ -134,6 +134,8 @@ def clear(
         return 0
     camera = torch.from_numpy(frame.T_map_depth[:3, 3]).to(voxel_map.device)
     block = voxel_map.blocks_near(camera, config.max, submap)
+    if len(block) == 0:
+        return 0
     free = FreeSpace.of_frame(frame, config, voxel_map.voxel_size, voxel_map.device)
     center, is_worn = voxel_map.block_centers(block), voxel_map.is_worn(block)
     tested = block[free.blocks_to_test(center, voxel_map.block_size, turn, is_worn)]
