@@ -18,7 +18,8 @@ class MapSize:
         revision: Rises with every change.
         memory: Bytes of each layer.
         max_bytes: What they may take in all; None: there is no limit.
-        paged_bytes: What lies on the disk.
+        paged_bytes: Files of chunks on the disk; chunks that are back in memory keep theirs
+            until they change.
         num_windows: How often the network has looked at a part.
     """
 

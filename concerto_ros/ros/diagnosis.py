@@ -103,19 +103,23 @@ def map_status(size: MapSize, autosave_age: float | None = None) -> DiagnosticSt
     total = sum(size.memory.values())
     level, message = DiagnosticStatus.OK, f'{size.num_voxels} voxels, {_megabytes(total)}'
     if size.paged_bytes:
-        message += f' in memory and {_megabytes(size.paged_bytes)} on the disk'
+        message += f' in memory and {_megabytes(size.paged_bytes)} of files on the disk'
     if size.max_bytes is not None and total > _TOLERANCE * size.max_bytes:
         level = DiagnosticStatus.WARN
         message = (
             f'the map takes {_megabytes(total)} and may take {_megabytes(size.max_bytes)}; raise '
             'map.max_bytes, or depth.stride or map.voxel_size'
         )
-    values: dict[str, object] = {'voxels': size.num_voxels, 'revision': size.revision}
+    values: dict[str, object] = {
+        'voxels': size.num_voxels,
+        'voxels in memory': size.num_resident,
+        'revision': size.revision,
+    }
     for layer, num_bytes in (*size.memory.items(), ('all', total)):
         values[f'memory, {layer} [bytes]'] = num_bytes
         if size.num_resident:
             values[f'bytes per voxel, {layer}'] = f'{num_bytes / size.num_resident:.1f}'
-    values['on the disk [bytes]'] = size.paged_bytes
+    values['on the disk, also of chunks back in memory [bytes]'] = size.paged_bytes
     if size.max_bytes is not None:
         values['budget [bytes]'] = size.max_bytes
     values['windows looked at'] = size.num_windows

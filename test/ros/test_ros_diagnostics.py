@@ -223,6 +223,8 @@ def test_a_map_beyond_its_budget_is_warned_of():
     size['memory'] = {'voxels': 3_000_000, 'cells': 500_000}
     status = map_status(MapSize(**size))
     assert (status.level, status.message) == (OK, '20 voxels, 3.5 MB')
+    status = map_status(MapSize(**size, paged_bytes=2_000_000))
+    assert status.message == '20 voxels, 3.5 MB in memory and 2.0 MB of files on the disk'
     status = map_status(MapSize(**size, max_bytes=3_400_000))
     assert status.level == OK
     status = map_status(MapSize(**size, max_bytes=2_000_000, paged_bytes=7), 1.5)
@@ -232,7 +234,8 @@ def test_a_map_beyond_its_budget_is_warned_of():
     assert values['memory, cells [bytes]'] == '500000'
     assert values['bytes per voxel, cells'] == '50000.0'
     assert values['bytes per voxel, all'] == '350000.0'
-    assert values['on the disk [bytes]'] == '7'
+    assert values['on the disk, also of chunks back in memory [bytes]'] == '7'
+    assert (values['voxels'], values['voxels in memory']) == ('20', '10')
     assert values['last autosave [s]'] == '1.5'
     assert values['budget [bytes]'] == '2000000'
 
