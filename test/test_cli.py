@@ -162,6 +162,18 @@ def test_a_map_goes_on_from_a_folder_with_its_settings(tmp_path, map_to, capsys)
     assert_one_line(capsys, 'absent: there is no such map')
 
 
+def test_a_map_that_goes_on_in_another_frame_is_told(tmp_path, map_to):
+    for name, frame_id in (('a', 'map'), ('b', 'odom')):
+        write_bag(tmp_path / name, [room_frame(i) for i in range(3)], map_frame=frame_id)
+    for source, names in (('a', ()), ('b', ('frame "map"', 'in "odom"'))):
+        more = ['--continue', str(tmp_path / 'out')] if names else []
+        code, folder = map_to(tmp_path / source, *more)
+        assert code == 0
+        told = [text for text in summary_of(folder)['notices'] if 'is in the frame' in text]
+        assert len(told) == bool(names)
+        assert all(name in text for name in names for text in told)
+
+
 def test_a_map_that_cannot_be_replaced_is_told_before_the_work(bag, tmp_path, map_to, capsys):
     (tmp_path / 'out/map').mkdir(parents=True)
     (tmp_path / 'out/map/manifest.json').write_text('{"format": "concerto map", "version": 99}')
@@ -283,6 +295,8 @@ def test_parameters_come_from_a_robots_file_and_the_command_line_wins(bag, tmp_p
         (['map.voxel_size={'], ['"map.voxel_size" must be a float']),
         (['--intrinsics', '1,1,0,0'], ['bag', 'intrinsics']),
         (['semantics.checkpoint=absent.pth'], ['absent.pth']),
+        (['map.load=x'], ['map.load is for the node alone', '--continue MAP']),
+        (['map.autosave_path=x'], ['map.autosave_path is for the node alone', '--output']),
     ],
 )
 def test_a_wrong_option_ends_in_one_sentence(bag, map_to, capsys, options, parts):

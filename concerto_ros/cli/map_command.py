@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from concerto_ros.map_saver import MapSaver
     from concerto_ros.pipeline import PerceptionPipeline
 
+_OF_NODE = {  # what does the same here
+    'map.load': 'give --continue MAP to go on with a map',
+    'map.autosave_path': 'the map is saved in the folder of --output',
+}
 _OF_ROS = ('use_sim_time', 'qos_overrides.')  # stand in a robot's parameter file, not for us
 
 
@@ -97,7 +101,7 @@ def _run_map(args: argparse.Namespace) -> None:
             if args.continues:
                 run.load(pipeline, args.continues)
             map_all(source, pipeline, run)
-            _save_map(saver, source, pipeline, run)
+            _save_map(saver, source, pipeline, run, args.continues)
             args.interrupted = 'the map is saved, and nothing else'
             _write(args.output, source, pipeline, run)
 
@@ -108,7 +112,7 @@ def _saved_settings(path: Path | None) -> dict[str, Value]:
         return {}
     from concerto_ros.storage import MapFolder, find_map  # torch takes seconds to import
 
-    known = {p.name for p in flatten(ConcertoConfig())} - {'map.device'}
+    known = {p.name for p in flatten(ConcertoConfig())} - {'map.device', *_OF_NODE}
     settings = MapFolder.open(find_map(path)).info.settings
     return {name: value for name, value in settings.items() if name in known}
 
@@ -128,6 +132,9 @@ def _read_config(
                 f'expected a parameter as NAME=VALUE, got "{setting}"; map takes one SOURCE'
             )
         values[name] = parse_value(text, params[name]) if name in params else text
+    for name, instead in _OF_NODE.items():
+        if values.get(name):
+            raise ConfigError(f'{name} is for the node alone: {instead}, and set "{name}="')
     return build(ConcertoConfig, values)
 
 
@@ -173,9 +180,22 @@ def _saver(folder: Path) -> 'MapSaver':
 
 
 def _save_map(
-    saver: 'MapSaver', source: FrameSource, pipeline: 'PerceptionPipeline', run: MapRun
+    saver: 'MapSaver',
+    source: FrameSource,
+    pipeline: 'PerceptionPipeline',
+    run: MapRun,
+    continues: Path | None,
 ) -> None:
+    from concerto_ros.storage import MapFolder, find_map
+
     frame_id = pipeline.config.frames.map if is_moved(source) else source.frame_id
+    before = MapFolder.open(find_map(continues)).info.frame_id if continues else frame_id
+    if before != frame_id:
+        run.notices.append(
+            f'{continues} is in the frame "{before}" and the recording in "{frame_id}", which was '
+            'taken for the same place: check that both lie where they should, or map the '
+            'recording by itself'
+        )
     with run.timed('saving'):
         saver.save(pipeline, frame_id)
 
