@@ -45,7 +45,7 @@ from concerto_ros.semantic_map.labelled_map import LabelledMap
 from concerto_ros.semantic_map.network_input import Window, voxels_per_cell
 from concerto_ros.semantic_map.paging import Paging
 from concerto_ros.semantic_map.query import Elsewhere, begin_search
-from concerto_ros.semantic_map.resume import adopt, compare, describe
+from concerto_ros.semantic_map.resume import adopt, compare, describe, take_vocabulary
 from concerto_ros.semantic_map.trained_weights import TrainedWeights
 from concerto_ros.semantic_map.window_choice import WindowChoice
 from concerto_ros.semantic_map.world import World
@@ -209,7 +209,8 @@ class PerceptionPipeline:
     def load(self, path: str | Path) -> str:
         """Go on with a map that `MapSaver` wrote, in place of the one that there is.
 
-        Frames are fused into what was saved only where they fit it, see `correct`.
+        Frames are fused into what was saved only where they fit it, see `correct`. Its
+        vocabulary is taken, unless semantics.vocabulary says another one.
 
         Args:
             path: Its folder, which stays as it is.
@@ -228,6 +229,7 @@ class PerceptionPipeline:
         folder.verify()
         self.close()
         self._start(max(self.revision, header.revision) + 1, header)
+        renamed = take_vocabulary(folder, self._labeler, self.config.semantics)
         try:
             adopt(folder, header, self._paging, is_known=not notice)
             self._paging.bring_newest(self.config.semantics)
@@ -236,7 +238,7 @@ class PerceptionPipeline:
             raise
         self.folder = None if notice else folder
         self.newest_stamp_ns = folder.info.last_seen_ns
-        return notice
+        return '; '.join(filter(None, (notice, renamed)))
 
     def describe(self, frame_id: str) -> tuple[MapInfo, dict[int, int]]:
         """Return what is to be saved beside the chunks, and the revision of each of these.

@@ -6,9 +6,9 @@ from itertools import compress
 import numpy as np
 import torch
 
-from concerto_ros.config.schema import ConcertoConfig
+from concerto_ros.config.schema import ConcertoConfig, SemanticsConfig
 from concerto_ros.config.tree import flatten
-from concerto_ros.errors import MapFileError
+from concerto_ros.errors import MapFileError, SearchError
 from concerto_ros.mapping import VoxelMap
 from concerto_ros.mapping.submaps import Submaps
 from concerto_ros.mapping.voxel_keys import CHUNK_SHIFT, submap_of_chunk
@@ -95,6 +95,25 @@ def compare(folder: MapFolder, header: MapHeader, labeler: Labeler, voxel_size: 
     return (
         f'{folder.path} was made with other weights, or with none, so the network looks at all of '
         'it again'
+    )
+
+
+def take_vocabulary(folder: MapFolder, labeler: Labeler, config: SemanticsConfig) -> str:
+    """Name things as a saved map does, unless the settings say how.
+
+    Returns:
+        A sentence for people; empty: nothing has changed.
+    """
+    names = folder.info.vocabulary
+    if config.vocabulary or labeler.language is None or names in ((), labeler.vocabulary):
+        return ''
+    try:
+        labeler.relabel(names, config)
+    except SearchError as err:
+        return f'{folder.path} is labelled by other names than before: {err}'
+    return (
+        f'language labels are the {len(names)} names of {folder.path} now: set '
+        'semantics.vocabulary for others'
     )
 
 

@@ -193,6 +193,19 @@ def test_the_vocabulary_of_now_names_a_map_that_was_saved_with_another(frames, w
     assert_same_cloud(again.cloud(), pipeline.cloud())
 
 
+def test_a_map_keeps_its_vocabulary_where_the_settings_name_none(frames, weights, tmp_path):
+    values = {**weights, 'semantics.head': '', 'semantics.vocabulary': ''}
+    pipeline = mapped(frames, values)
+    pipeline.relabel(['lamp', 'blue chair'])
+    save(pipeline, tmp_path / 'map')
+    again = begun(values)
+    assert 'language labels are the 2 names of' in again.load(tmp_path / 'map')
+    assert again.language_labels.names == ('unknown', 'lamp', 'blue chair')
+    assert_same_cloud(again.cloud(), pipeline.cloud())
+    with MapSaver(tmp_path / 'map') as saver:
+        assert saver.save(again, 'map') == (0, 0)
+
+
 @pytest.mark.parametrize('is_paged', [False, True])
 def test_a_map_that_no_network_has_seen_is_looked_at(frames, weights, tmp_path, is_paged):
     bare = mapped(frames, BARE)
