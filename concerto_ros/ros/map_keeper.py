@@ -242,6 +242,7 @@ class MapKeeper:
         frame_id = MapFolder.open(path).info.frame_id
         notice = self._pipeline.load(path)
         self._is_in_map = frame_id == self._config.frames.map
+        self._publisher.publish_labels()
         self._semantics.map_changed()
         return notice
 
