@@ -4,6 +4,7 @@ import pytest
 
 from concerto_ros.config.schema import ConcertoConfig
 from concerto_ros.config.tree import build
+from concerto_ros.errors import ConfigError
 from concerto_ros.geometry.camera import PinholeCamera
 from concerto_ros.map_saver import MapSaver
 from concerto_ros.pipeline import PerceptionPipeline
@@ -62,3 +63,21 @@ def test_a_damaged_page_is_told_once_and_the_rest_goes_on(frame, bare, caplog, t
     assert bare.num_voxels >= whole
     save(bare, tmp_path / 'map')
     assert key in MapFolder.open(tmp_path / 'map').chunks
+
+
+def test_a_chunk_that_is_not_there_is_no_chunk(bare):
+    key = bare._map.chunks().key[0].item()
+    bare._map.remove(bare._map.rows_of_chunks(bare._map.chunks().key[:1]))
+    bare._paging.put(key)
+    bare._paging.bring([key], bare.config.semantics)
+    size = bare.paged_bytes
+    with pytest.raises(KeyError):
+        bare.record(key)
+    with pytest.raises(KeyError):
+        bare._paging.put(key)
+    assert bare.paged_bytes == size
+
+
+def test_no_memory_is_that_large():
+    with pytest.raises(ConfigError, match=r'max_bytes.*<= 17592186044416'):
+        build(ConcertoConfig, {'map.max_bytes': 1 << 45})

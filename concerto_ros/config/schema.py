@@ -95,6 +95,7 @@ class MapConfig:
         'Memory for the map; what was not seen for the longest time waits on the disk.',
         unit='B',
         ge=64 << 20,
+        le=1 << 44,
     )
     max_misses: int = param(
         3,

@@ -21,9 +21,14 @@ class ChunkRecords(VoxelReading):
 
         Returns:
             Arrays by name, copies; and per level the numbers of its cells, in their order.
+
+        Raises:
+            KeyError: There is no such chunk.
         """
         self.refresh()
         key = torch.tensor([chunk_key], device=self.device)
+        if int(self._index.chunks(key)) < 0:
+            raise KeyError(chunk_key)
         rows = self.rows_of_chunks(key)
         rows = rows[self.key(rows).argsort()]
         record = {'place': (self.key(rows) & _IN_CHUNK).int(), **self._rows.record(rows)}

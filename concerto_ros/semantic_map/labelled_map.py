@@ -85,7 +85,11 @@ class LabelledMap:
         return used
 
     def record(self, chunk_key: int) -> dict[str, Tensor]:
-        """Return all that there is of a chunk, on the CPU."""
+        """Return all that there is of a chunk, on the CPU.
+
+        Raises:
+            KeyError: There is no such chunk.
+        """
         record, slots = self.voxels.record(chunk_key)
         record |= self.labeler.take(slots)
         return {name: value.cpu() for name, value in record.items()}

@@ -156,11 +156,12 @@ class Paging:
         """Write a chunk and forget it in memory.
 
         Raises:
+            KeyError: It is not in memory.
             MapFileError: The disk is full; the chunk stays in memory.
         """
         labelled = self._labelled
-        due = is_due(*labelled.voxels.dirt(key))
         record = labelled.record(key)
+        due = is_due(*labelled.voxels.dirt(key))
         revision = int(record['revision'])
         with self._lock:
             if self._returned.get(key) != revision:
