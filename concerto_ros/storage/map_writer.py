@@ -11,7 +11,6 @@ from concerto_ros.errors import ConcertoError, MapFileError
 from concerto_ros.storage.chunk_file import (
     Arrays,
     StoredFile,
-    link,
     not_written,
     sync,
     write_arrays,
@@ -36,11 +35,11 @@ class Content(NamedTuple):
 
     Attributes:
         num_voxels: How many.
-        arrays: On the CPU, or a file of them, which is linked, for example `PageFiles.file`.
+        arrays: On the CPU.
     """
 
     num_voxels: int
-    arrays: Arrays | StoredFile
+    arrays: Arrays
 
 
 class Chunk(NamedTuple):
@@ -71,7 +70,7 @@ class WeightsFile(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What a save wrote or linked: chunks and bytes."""
+    """What a save wrote: chunks and bytes."""
 
     num_chunks: int
     num_bytes: int
@@ -240,7 +239,7 @@ class _NewFiles:
             return None
         path = self._path(f'{CHUNKS}/{key:016x}')
         num_voxels, arrays = content
-        file = link(arrays, path) if isinstance(arrays, StoredFile) else write_arrays(path, arrays)
+        file = write_arrays(path, arrays)
         self.num_chunks += 1
         return ChunkEntry(**self._described(file), revision=chunk.revision, num_voxels=num_voxels)
 

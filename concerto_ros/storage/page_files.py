@@ -106,16 +106,6 @@ class PageFiles:
         self._unverified.discard(key)
         return arrays
 
-    def file(self, key: int) -> StoredFile:
-        """Return the file of a chunk, there until that key is put or dropped.
-
-        Who saves it later, in another thread for example, takes `get`, which stays valid.
-
-        Raises:
-            KeyError: There is no such page.
-        """
-        return self._files[key]
-
     def drop(self, key: int) -> None:
         """Delete a page; arrays that were read from it stay valid.
 

@@ -40,12 +40,12 @@ def files_no_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
-def test_a_page_comes_back(pages):
+def test_a_page_comes_back(pages, tmp_path):
     pages.put(KEY, arrays(1))
     pages.put(0, arrays(2))
     assert pages.get(KEY)['a'].tolist() == [1] * 10
     assert sorted(pages.keys) == [0, KEY]
-    assert pages.num_bytes == sum(os.path.getsize(pages.file(key).path) for key in pages.keys)
+    assert pages.num_bytes == sum(path.stat().st_size for path in tmp_path.glob('*/*.safetensors'))
 
 
 def test_a_page_is_replaced_while_the_old_one_is_in_use(pages, tmp_path):
@@ -61,7 +61,7 @@ def test_a_dropped_page_is_gone(pages, tmp_path):
     pages.drop(KEY)
     assert (len(pages.keys), pages.num_bytes) == (0, 0)
     assert not list(tmp_path.glob('*/*.safetensors'))
-    for ask in (pages.get, pages.file, pages.drop):
+    for ask in (pages.get, pages.drop):
         with pytest.raises(KeyError):
             ask(KEY)
 
@@ -123,7 +123,8 @@ def test_a_full_disk_loses_nothing(pages, tmp_path):
 def test_an_adopted_file_outlives_its_map(pages, tmp_path):
     file = write_arrays(tmp_path / 'saved.safetensors', arrays(7))
     pages.adopt(KEY, file)
-    assert os.path.samefile(pages.file(KEY).path, file.path)
+    (page,) = tmp_path.glob('*/*.safetensors')
+    assert page.samefile(file.path)
     file.path.unlink()
     assert pages.get(KEY)['a'].tolist() == [7] * 10
 
@@ -157,5 +158,5 @@ def test_pages_are_on_a_disk_where_there_is_one(monkeypatch):
     monkeypatch.setattr('tempfile.tempdir', '/dev/shm')
     pages = PageFiles()
     pages.put(KEY, arrays(1))
-    assert pages.file(KEY).path.is_relative_to('/var/tmp')
+    assert pages._files[KEY].path.is_relative_to('/var/tmp')
     pages.close()
