@@ -206,10 +206,6 @@ class Paging:
             raise KeyError(key)
         return found[0]
 
-    def file(self, key: int) -> StoredFile:
-        """Return the file of a chunk on the disk."""
-        return self._storage().file(key)
-
     def parts(self, keys: Iterable[int], config: SemanticsConfig) -> Iterator[LabelledMap]:
         """Read chunks on the disk, as `LabelledMap.parts` does; also those that came back.
 
