@@ -119,7 +119,8 @@ def read_arrays(file: StoredFile, *, verify: bool = True) -> dict[str, Tensor]:
     try:
         return read_weights_file(file.path).tensors
     except CheckpointError as err:
-        raise DamagedFileError(file.path, str(err.__cause__ or err)) from err
+        reason = str(err.__cause__ or err) if file.path.exists() else 'there is no such file'
+        raise DamagedFileError(file.path, reason) from err
 
 
 def link(file: StoredFile, path: Path) -> StoredFile:

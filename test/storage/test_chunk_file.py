@@ -149,3 +149,10 @@ def test_a_file_is_copied_to_another_disk(tmp_path):
 def test_a_disk_that_refuses_is_told_with_its_cure(code, cause):
     error = not_written(Path('/map'), OSError(code, os.strerror(code)))
     assert re.search(f'/map: .*{cause}', str(error))
+
+
+def test_a_missing_file_is_told_as_such(tmp_path):
+    file = write_arrays(tmp_path / 'a.safetensors', {'a': np.zeros(3)})
+    file.path.unlink()
+    with pytest.raises(MapFileError, match=r'damaged \(there is no such file\)'):
+        read_arrays(file, verify=False)
