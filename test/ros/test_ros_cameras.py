@@ -109,7 +109,8 @@ class System:
         """Return the cloud that the core makes of the same frames in the same order."""
         pipeline = PerceptionPipeline(build(ConcertoConfig, self.values))
         for stamp in self.acknowledged():
-            pipeline.integrate(self.sent[stamp])
+            camera = 'right' if stamp % 2 else 'left'
+            pipeline.integrate(self.sent[stamp], camera=camera, leads=camera == 'left')
         return pipeline.cloud()
 
 
@@ -151,7 +152,8 @@ def test_two_cameras_make_the_map_that_the_core_makes(start):
 
 def test_frames_that_come_at_once_are_taken_in_turn(graph, start):
     system = start('left', 'right')
-    for number in range(12):
+    system.fuse('left', 0)  # it leads
+    for number in range(1, 12):
         system.send('left', number)
         if number % 4 == 3:
             system.send('right', number)
