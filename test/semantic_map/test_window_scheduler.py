@@ -104,9 +104,7 @@ def test_the_dirtiest_comes_first_and_ties_go_by_key():
 
 
 def test_what_is_near_or_seen_lately_is_worth_more():
-    chunks = table(
-        line(3), num_dirty=400, distance=[1.0, 20.0, 20.0], last_seen=[1000, 1000, 0]
-    )
+    chunks = table(line(3), num_dirty=400, distance=[1.0, 20.0, 20.0], last_seen=[1000, 1000, 0])
     values = value_of(chunks)
     assert values[0] > values[1] > values[2] > 400
     assert values[0] < 3 * 400
