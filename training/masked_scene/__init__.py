@@ -1,0 +1,1 @@
+"""Masked Scene Modeling: `python -m training.pretrain_masked`."""

@@ -1,0 +1,1 @@
+"""U-Nets that can be shown a part of a cloud and asked for the rest."""
