@@ -28,7 +28,7 @@ from training.objectives.cells import cell_of_points, view_cells
 from training.objectives.heads import PrototypeHead
 from training.objectives.joint import JointObjective
 from training.objectives.masking import cells_of, order_generator
-from training.structures import StepValues, ViewBatch
+from training.structures import DistillationValues, ViewBatch
 
 Pairs = tuple[Tensor, Tensor]
 
@@ -50,7 +50,7 @@ def published_total(
     objective: JointObjective,
     backbones: Backbones,
     batch: ViewBatch,
-    values: StepValues,
+    values: DistillationValues,
     patch_of_points: Tensor,
     hidden: tuple[PointBatch, Tensor] | None = None,
 ) -> Tensor:
@@ -142,7 +142,7 @@ def _logits(head: PrototypeHead, pyramid: FeaturePyramid, level: int) -> Tensor:
 
 
 def _hide(
-    objective: JointObjective, points: PointBatch, values: StepValues
+    objective: JointObjective, points: PointBatch, values: DistillationValues
 ) -> tuple[PointBatch, Tensor]:
     num_views = len(points.offset)
     cell = cells_of(points.coord, points.batch, num_views, values.mask_size)

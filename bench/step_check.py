@@ -27,7 +27,7 @@ from training.objectives.joint import JointObjective
 from training.objectives.masking import draw_mask, hide, mask_generator
 from training.objectives.teacher import start_teacher
 from training.schedules import step_values
-from training.structures import SceneSample, StepValues, ViewBatch
+from training.structures import DistillationValues, SceneSample, ViewBatch
 
 VOXEL = 1 / 32  # a power of two, so that no sum of voxels is rounded [m]
 NUM_POINTS = 1500  # of the scene; two windows
@@ -101,7 +101,7 @@ def random_objective(config: TrainingConfig) -> JointObjective:
     return objective
 
 
-def middle_of_training(config: TrainingConfig) -> StepValues:
+def middle_of_training(config: TrainingConfig) -> DistillationValues:
     """Return the values of a step without warm-up."""
     num_steps = config.run.num_steps
     return step_values(num_steps // 2, num_steps, config.optimizer, config.distillation)

@@ -24,7 +24,7 @@ from training.image_encoders import ImageEncoder, TokenCache, fill_cache, make_i
 from training.objectives.joint import JointObjective
 from training.optimizer import make_optimizer
 from training.schedules import step_values
-from training.structures import StepValues, ViewBatch
+from training.structures import DistillationValues, ViewBatch
 
 _log = logging.getLogger(__name__)
 _FILL_BATCH = 32  # images that are encoded at a time
@@ -70,7 +70,7 @@ class JointTask:
             load_initial(self.objective, config.backbone.initial)
         self.optimizer = make_optimizer(self.objective, network.enc_depths, config.optimizer)
 
-    def values(self, step: int) -> StepValues:
+    def values(self, step: int) -> DistillationValues:
         """Return what changes with the step."""
         config = self.config
         return step_values(step, config.run.num_steps, config.optimizer, config.distillation)

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,7 +19,6 @@ from training.distributed import all_reduce_sum, rank, world_size
 from training.structures import StepValues
 
 _log = logging.getLogger(__name__)
-_SCHEDULES = ('lr', 'weight_decay', 'momentum', 'teacher_temp', 'mask_size', 'mask_ratio')
 T = TypeVar('T')
 
 
@@ -105,8 +105,8 @@ class Progress:
             for name, value in terms.items():
                 group = 'loss' if name in self._losses else 'monitor'
                 self._writer.add_scalar(f'{group}/{name}', value, step)
-            for name in _SCHEDULES:
-                self._writer.add_scalar(f'schedule/{name}', getattr(values, name), step)
+            for name, value in asdict(values).items():
+                self._writer.add_scalar(f'schedule/{name}', value, step)
             for name, value in speed.items():
                 self._writer.add_scalar(f'speed/{name}', value, step)
 

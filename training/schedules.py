@@ -3,12 +3,13 @@
 import math
 
 from training.config import DistillationConfig, OptimizerConfig
-from training.structures import StepValues
+from training.masked_scene.config import MaskedOptimizerConfig, TeacherConfig
+from training.structures import DistillationValues, StepValues
 
 
 def step_values(
     step: int, num_steps: int, optimizer: OptimizerConfig, distillation: DistillationConfig
-) -> StepValues:
+) -> DistillationValues:
     """Return the values of one step.
 
     Args:
@@ -25,7 +26,7 @@ def step_values(
     share = step / max(num_steps - 1, 1)
     warm = min(share / d.warmup, 1.0) if d.warmup > 0 else 1.0
     first, last = o.lr * o.start_factor, o.lr * o.end_factor
-    return StepValues(
+    return DistillationValues(
         step=step,
         lr=one_cycle(share, o.warmup, first, o.lr, last),
         beta1=one_cycle(share, o.warmup, o.beta1_high, o.beta1_low, o.beta1_high),
@@ -34,6 +35,34 @@ def step_values(
         teacher_temp=linear(warm, d.teacher_temp_start, d.teacher_temp),
         mask_size=linear(warm, d.mask_size_start, d.mask_size),
         mask_ratio=linear(warm, d.mask_ratio_start, d.mask_ratio),
+    )
+
+
+def masked_values(
+    step: int, num_steps: int, optimizer: MaskedOptimizerConfig, teacher: TeacherConfig
+) -> StepValues:
+    """Return the values of one step of masked scene modelling.
+
+    Args:
+        step: 0 .. num_steps - 1.
+        num_steps: Of the whole run.
+        optimizer: Learning rate, momentum and weight decay.
+        teacher: Its momentum.
+
+    Source: Masked Scene Modeling, arXiv 2504.06719, Table 14; it names the ends of the teacher's
+        momentum, and half a cosine between them is our choice.
+    """
+    warm = optimizer.warmup * num_steps
+    if step < warm:
+        factor = min((step + 1) / warm, 1.0)
+    else:
+        factor = cosine((step - warm) / (num_steps - warm), 1.0, 0.0)
+    return StepValues(
+        step=step,
+        lr=optimizer.lr * factor,
+        beta1=optimizer.beta1,
+        weight_decay=optimizer.weight_decay,
+        momentum=cosine(step / max(num_steps - 1, 1), teacher.momentum, teacher.momentum_last),
     )
 
 

@@ -37,9 +37,6 @@ class StepValues:
         beta1: First momentum of AdamW.
         weight_decay: Of AdamW.
         momentum: Share of itself that the teacher keeps in this step.
-        teacher_temp: Temperature of the teacher's targets.
-        mask_size: Edge of a masked cell [m].
-        mask_ratio: Share of the cells that are masked.
     """
 
     step: int
@@ -47,6 +44,18 @@ class StepValues:
     beta1: float
     weight_decay: float
     momentum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistillationValues(StepValues):
+    """What changes in self-distillation besides.
+
+    Attributes:
+        teacher_temp: Temperature of the teacher's targets.
+        mask_size: Edge of a masked cell [m].
+        mask_ratio: Share of the cells that are masked.
+    """
+
     teacher_temp: float
     mask_size: float
     mask_ratio: float

@@ -15,7 +15,7 @@ from training.config import (
     TrainingConfig,
 )
 from training.objectives.joint import JointObjective
-from training.structures import StepValues, ViewBatch
+from training.structures import DistillationValues, ViewBatch
 
 PATCHES = 3  # per side of an image
 CHANNELS = 8  # of a token
@@ -26,7 +26,7 @@ CONFIG = TrainingConfig(
     ),
     cross_modal=CrossModalConfig(up_cast_level=1),
 )
-VALUES = StepValues(
+VALUES = DistillationValues(
     step=3,
     lr=0.001,
     beta1=0.9,

@@ -3,7 +3,8 @@
 import pytest
 
 from training.config import DistillationConfig, OptimizerConfig
-from training.schedules import cosine, linear, one_cycle, step_values
+from training.masked_scene.config import MaskedOptimizerConfig, TeacherConfig
+from training.schedules import cosine, linear, masked_values, one_cycle, step_values
 
 NUM_STEPS = 1001
 
@@ -38,6 +39,22 @@ def test_a_run_of_one_step_has_values():
     values = step_values(0, 1, OptimizerConfig(), DistillationConfig(warmup=0.0))
     assert values.mask_ratio == 0.7
     assert values.lr == pytest.approx(4e-4)
+
+
+def masked_at(step, num_steps=NUM_STEPS - 1, **optimizer):
+    return masked_values(step, num_steps, MaskedOptimizerConfig(**optimizer), TeacherConfig())
+
+
+def test_masked_scene_modelling_rises_in_a_line_and_falls_along_a_cosine():
+    rates = [masked_at(step, lr=2.0, warmup=0.1).lr for step in (0, 49, 100, 550, 999)]
+    assert rates == pytest.approx([0.02, 1.0, 2.0, 1.0, 0.0], abs=1e-4)
+    assert rates[-1] > 0  # the last step is not in vain
+    assert masked_at(0, num_steps=1, warmup=0.0).lr == masked_at(0, num_steps=1, warmup=1.0).lr
+
+
+def test_masked_scene_modelling_ends_with_a_teacher_that_stays():
+    assert [masked_at(step).momentum for step in (0, 999)] == pytest.approx([0.996, 1.0])
+    assert (masked_at(0).beta1, masked_at(0).weight_decay) == (0.9, 0.05)
 
 
 def test_ways_from_first_to_last():

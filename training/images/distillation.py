@@ -16,7 +16,7 @@ from training.objectives.losses import (
 )
 from training.objectives.masking import generator_of
 from training.objectives.teacher import start_teacher, update_teacher
-from training.structures import LossTerms, StepValues
+from training.structures import DistillationValues, LossTerms
 
 
 class ImageHead(nn.Module):
@@ -92,7 +92,7 @@ class ImageDistillation(nn.Module):
         """Move the teacher towards the student; it keeps the share `momentum` of itself."""
         update_teacher(self.teacher, self.student, momentum)
 
-    def forward(self, batch: ImageBatch, values: StepValues) -> LossTerms:
+    def forward(self, batch: ImageBatch, values: DistillationValues) -> LossTerms:
         """Compute the losses of a batch.
 
         What is masked depends on (run.seed, step, slot).
@@ -118,7 +118,7 @@ class ImageDistillation(nn.Module):
         shown['prototypes'] = prototype_usage(logits, values.teacher_temp)
         return LossTerms(total, shown)
 
-    def _mask(self, batch: ImageBatch, values: StepValues) -> Tensor:
+    def _mask(self, batch: ImageBatch, values: DistillationValues) -> Tensor:
         """Return (2 B, P * P) bool, equally many in each crop."""
         network, c = self.config.network, self.config.distillation
         side = network.image_size // network.patch_size

@@ -17,7 +17,7 @@ from training.images.dataset import ImageDataset
 from training.images.distillation import ImageDistillation
 from training.optimizer import make_optimizer
 from training.schedules import step_values
-from training.structures import StepValues
+from training.structures import DistillationValues
 
 
 class ImageTask:
@@ -44,7 +44,7 @@ class ImageTask:
         self.objective = ImageDistillation(config).to(device)
         self.optimizer = make_optimizer(self.objective, (), config.optimizer)
 
-    def values(self, step: int) -> StepValues:
+    def values(self, step: int) -> DistillationValues:
         """Return what changes with the step."""
         distillation = self.config.distillation.points()
         return step_values(step, self.config.run.num_steps, self.config.optimizer, distillation)

@@ -21,7 +21,7 @@ from training.objectives.self_distillation import (
     term_weights,
 )
 from training.objectives.teacher import start_teacher, update_teacher
-from training.structures import LossTerms, StepValues, ViewBatch
+from training.structures import DistillationValues, LossTerms, ViewBatch
 
 Order = list[list[int]]  # of the curves, for each stage
 
@@ -77,7 +77,7 @@ class JointObjective(nn.Module):
         self._image_encoder = (image_encoder,)  # a tuple hides it from the module's own parts
         self._patches_per_side = patches_per_side
 
-    def forward(self, batch: ViewBatch, values: StepValues) -> LossTerms:
+    def forward(self, batch: ViewBatch, values: DistillationValues) -> LossTerms:
         """Compute the losses of a batch.
 
         Random numbers depend on (run.seed, step) for the order of curves and on (run.seed, step,
@@ -139,7 +139,7 @@ class JointObjective(nn.Module):
         return teacher
 
     def _pass_masked(
-        self, batch: ViewBatch, values: StepValues, order: Order
+        self, batch: ViewBatch, values: DistillationValues, order: Order
     ) -> FeaturePyramid | None:
         """Show the student the global views with parts hidden, once for all terms that ask."""
         if self.weights.keys() <= {'unmask'}:
