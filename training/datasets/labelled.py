@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ class LabelledScene:
         images: (I, S, S, 3) uint8 RGB; (0, S, S, 3) if their tokens are given.
         tokens: (I, T, D) float16; (0, 0, 0) if images are given.
         links: Between the points and the I images.
+        instance: (N,) int64 object that each point belongs to; none is `IGNORED`; None where
+            objects are not told apart.
     """
 
     name: str
@@ -38,6 +41,7 @@ class LabelledScene:
     images: NDArray[np.uint8]
     tokens: NDArray[np.float16]
     links: Links
+    instance: NDArray[np.int64] | None = None
 
 
 def join_samples(samples: Sequence[SampleFiles]) -> list[SampleFiles]:
@@ -66,7 +70,7 @@ def read_labelled(
     grid: PatchGrid | None = None,
     tokens: TokenSource | None = None,
 ) -> LabelledScene:
-    """Read a scene with its labels.
+    """Read a scene with its labels and, where there is instance.npy, its objects.
 
     Args:
         files: Of a sample, or of a scene (`join_samples`).
@@ -87,6 +91,7 @@ def read_labelled(
     return LabelledScene(
         name=files.name,
         segment=_labels(files, segment, num_points),
+        instance=_instances(files, num_points),
         **cloud._asdict(),
         **seen._asdict(),
     )
@@ -102,11 +107,21 @@ def _labels(files: SampleFiles, segment: str, num_points: int) -> NDArray[np.int
             else 'this scene has no labels: probe on labelled ones, those of `prepare rooms` say'
         )
         raise SourceError(f'{path} does not exist; {cure}')
-    label = read_array(path)
-    if label.size != num_points or label.dtype.kind not in 'iu':
+    return _integers(path, num_points)
+
+
+def _instances(files: SampleFiles, num_points: int) -> NDArray[np.int64] | None:
+    path = files.cloud / 'instance.npy'
+    return _integers(path, num_points) if path.is_file() else None
+
+
+def _integers(path: Path, num_points: int) -> NDArray[np.int64]:
+    """Read one number per point; a negative one becomes `IGNORED`."""
+    array = read_array(path)
+    if array.size != num_points or array.dtype.kind not in 'iu':
         raise SourceError(
-            f'{path} should hold {num_points} integers, found {label.shape} of {label.dtype}; '
+            f'{path} should hold {num_points} integers, found {array.shape} of {array.dtype}; '
             f'{REPAIR}'
         )
-    flat = label.reshape(-1).astype(np.int64)
+    flat = array.reshape(-1).astype(np.int64)
     return np.where(flat < 0, IGNORED, flat)

@@ -37,6 +37,7 @@ def augment_scene(scene: LabelledScene, rng: np.random.Generator) -> LabelledSce
         normal=np.ascontiguousarray(normal.T),
         color=augment_color(scene.color[rows], rng),
         segment=scene.segment[rows],
+        instance=None if scene.instance is None else scene.instance[rows],
     )
 
 
