@@ -1,5 +1,7 @@
 """A ROS graph for one test: nodes over real DDS, spun until something has happened."""
 
+import faulthandler
+import sys
 import time
 from array import array
 
@@ -35,7 +37,9 @@ class Graph:
         """Spin until the condition holds; fail if that takes too long."""
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, 'waited in vain'
+            if time.monotonic() > deadline:
+                faulthandler.dump_traceback(sys.__stderr__)  # what every thread was waiting for
+                pytest.fail('waited in vain')
             self.executor.spin_once(timeout_sec=0.02)
 
     def spin_for(self, seconds):
