@@ -1,0 +1,161 @@
+"""Features of all levels of a hierarchy at any positions, side by side."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from concerto_ros.errors import ConfigError
+from training.protocol.cell_table import CellTable
+from training.protocol.hierarchy import Hierarchy, Level
+from training.protocol.stencils import (
+    Stencil,
+    between_points,
+    in_chunks,
+    nearest,
+    released,
+    trilinear,
+    trilinear_occupied,
+)
+
+Mode = Literal['nearest', 'trilinear', 'trilinear_occupied', 'released']
+Normalize = Literal['none', 'level', 'whole', 'both']
+_LATTICE = {
+    'nearest': nearest, 'trilinear': trilinear, 'trilinear_occupied': trilinear_occupied,
+}  # fmt: skip
+_CHUNK = 1 << 14  # rows that are formed at once where a linear map needs them normalised
+
+
+class SampledFeatures:
+    """The features of chosen levels at V positions, finest first; formed only where asked for.
+
+    Memory grows with positions and occupied cells, not with the box around them.
+
+    Args:
+        hierarchy: Of a scene, on any device; positions are moved there.
+        position: (V, 3) float64 [base voxels]; voxel g has its centre at g + 0.5.
+        mode: How to read a level that has a stride. nearest: the cell that holds the position,
+            else the nearest occupied one of the 26 around it, else zeros. trilinear: between
+            the centres of cells; empty ones are zero. trilinear_occupied: the same without the
+            empty ones. released: with the arithmetic of the released code of masked scene
+            modelling, at the centre of the base voxel. Levels without a stride give the mean of
+            the three nearest places by inverse distance, in every mode.
+        levels: Indices of the levels, growing; None: all.
+        normalize: none; level: each level to length 1; whole: the row to length 1; both: one
+            after the other. Zeros stay zeros.
+
+    Raises:
+        ConfigError: There is no such mode, way to normalise, or level.
+    """
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        position: Tensor,
+        mode: Mode,
+        levels: Sequence[int] | None = None,
+        normalize: Normalize = 'none',
+    ) -> None:
+        if mode not in get_args(Mode) or normalize not in get_args(Normalize):
+            raise ConfigError(
+                f'features are sampled by {get_args(Mode)} and normalised by '
+                f'{get_args(Normalize)}, got {mode!r} and {normalize!r}'
+            )
+        self._hierarchy = hierarchy
+        self._position = position.to(hierarchy.levels[0].coord.device)
+        self._mode = mode
+        self._normalize = normalize
+        self._stencils: dict[int, Stencil] = {}
+        self._levels = self._check(range(len(hierarchy.levels)) if levels is None else levels)
+
+    @property
+    def num_points(self) -> int:
+        """V."""
+        return len(self._position)
+
+    @property
+    def layout(self) -> tuple[tuple[str, slice], ...]:
+        """Name and channels of each level."""
+        parts = []
+        start = 0
+        for level in self._chosen:
+            stop = start + level.feat.shape[1]
+            parts.append((level.name, slice(start, stop)))
+            start = stop
+        return tuple(parts)
+
+    def only(self, levels: Sequence[int]) -> 'SampledFeatures':
+        """Return the same with other levels; what has been looked up is shared."""
+        part = SampledFeatures(
+            self._hierarchy, self._position, self._mode, levels, self._normalize
+        )
+        part._stencils = self._stencils
+        return part
+
+    @torch.no_grad()
+    def select(self, rows: Tensor) -> Tensor:
+        """Return the (R, C) features of positions rows (R,) int64, without forming others."""
+        parts = []
+        for number, level in zip(self._levels, self._chosen, strict=True):
+            part = self._stencil(number).take(rows).apply(level.feat)
+            is_unit = self._normalize in ('level', 'both')
+            parts.append(functional.normalize(part, dim=1) if is_unit else part)
+        whole = torch.cat(parts, dim=1)
+        is_unit = self._normalize in ('whole', 'both')
+        return functional.normalize(whole, dim=1) if is_unit else whole
+
+    @torch.no_grad()
+    def linear(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """Return (V, L) from weight (L, C) and bias (L,).
+
+        Interpolation is linear, so each cell is mapped once, before it is read; not so where
+        rows are normalised.
+        """
+        if self._normalize != 'none':
+            return self._linear_of_rows(weight, bias)
+        feat = self._chosen[0].feat
+        total = bias.to(feat).expand(self.num_points, -1).clone()
+        widths = [level.feat.shape[1] for level in self._chosen]
+        parts = torch.split(weight.to(feat), widths, dim=1)
+        for number, level, part in zip(self._levels, self._chosen, parts, strict=True):
+            total += self._stencil(number).apply(level.feat @ part.t())
+        return total
+
+    def _linear_of_rows(self, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = torch.arange(self.num_points, device=self._position.device)
+        feats = (self.select(part) for part in torch.split(rows, _CHUNK))
+        return torch.cat([torch.addmm(bias.to(x), x, weight.to(x).t()) for x in feats])
+
+    @property
+    def _chosen(self) -> list[Level]:
+        return [self._hierarchy.levels[number] for number in self._levels]
+
+    def _stencil(self, number: int) -> Stencil:
+        """Return where a level is read, found when it is first asked for."""
+        if number not in self._stencils:
+            self._stencils[number] = self._find(self._hierarchy.levels[number])
+        return self._stencils[number]
+
+    def _find(self, level: Level) -> Stencil:
+        if level.stride is None:
+            place = self._position * self._hierarchy.voxel_size
+            return between_points(level.coord, place + self._hierarchy.origin.to(place))
+        table = CellTable(level.coord)
+        if self._mode != 'released':
+            read = _LATTICE[self._mode]
+            return in_chunks(lambda index: read(table, index), self._position / level.stride)
+        extent = level.coord.amax(0) + 1 if len(level.coord) else level.coord.new_ones(3)
+        center = (self._position.floor() + 0.5) / level.stride
+        return in_chunks(lambda index: released(table, index, extent), center)
+
+    def _check(self, levels: Sequence[int]) -> tuple[int, ...]:
+        chosen = tuple(levels)
+        known = range(len(self._hierarchy.levels))
+        if not chosen or list(chosen) != sorted(set(chosen) & set(known)):
+            raise ConfigError(
+                f'levels {chosen} must be different numbers from {known.start} to '
+                f'{known.stop - 1}, growing'
+            )
+        return chosen
