@@ -11,11 +11,10 @@ it stopped, more seeds are added, and other changes want another folder.
 import sys
 from collections.abc import Sequence
 
-from concerto_ros.errors import ConcertoError
 from training.comparison.config import CompareConfig
 from training.comparison.report import write_report
 from training.jobs.jobs import Job
-from training.jobs.stages import run_resumable, run_stages
+from training.jobs.stages import output_told, run_resumable, run_stages
 
 PROG = 'training.compare'
 
@@ -34,13 +33,8 @@ def _compare(config: CompareConfig) -> str:
     """
     c = config.jobs
     run_stages(stages(config), config.folder, parallel=c.parallel, threads=c.threads)
-    try:
+    with output_told(config.folder):
         return write_report(config)
-    except OSError as err:
-        raise ConcertoError(
-            f'"jobs.output" {config.folder} cannot be written ({err.strerror}); make room there '
-            'and run it again, or choose another'
-        ) from err
 
 
 def stages(config: CompareConfig) -> list[list[Job]]:

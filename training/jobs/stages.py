@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from training.command import read_settings
 from training.config import TrainingConfig
 from training.evaluation.config import ProbeConfig
 from training.jobs.jobs import Job, check_jobs, run_jobs
+from training.masked_scene.config import MaskedConfig
 from training.search_quality.config import SearchQualityConfig
 from training.stopping import StopRequestedError
 from training.translation.config import TranslateConfig
@@ -19,6 +21,7 @@ T = TypeVar('T')
 _FAILED, _STOPPED = 2, 143
 _SETTINGS: dict[str, type] = {
     'training.pretrain': TrainingConfig,
+    'training.pretrain_masked': MaskedConfig,
     'training.probe': ProbeConfig,
     'training.translate': TranslateConfig,
     'training.search_quality': SearchQualityConfig,
@@ -44,10 +47,17 @@ def run_stages(
     for module, *arguments in (job.arguments for job in jobs):
         if module in _SETTINGS:
             read_settings(_SETTINGS[module], arguments, module)
-    try:
+    with output_told(folder):
         check_jobs(jobs, folder)
         for stage in stages:
             run_jobs(stage, parallel, threads)
+
+
+@contextmanager
+def output_told(folder: Path) -> Iterator[None]:
+    """Name the setting whose folder cannot be written, as a ConcertoError."""
+    try:
+        yield
     except OSError as err:
         raise ConcertoError(
             f'"jobs.output" {folder} cannot be written ({err.strerror}); make room there '

@@ -1,0 +1,193 @@
+"""The comparison with masked scene modelling runs what is not done, and judges two claims."""
+
+import json
+
+import pytest
+
+from concerto_ros.config.tree import build, flatten
+from concerto_ros.errors import ConfigError
+from training import compare_masked
+from training.compare_masked import stages
+from training.comparison.masked_config import CompareMaskedConfig
+from training.comparison.masked_report import report, write_report
+from training.comparison.masked_scores import COLUMNS
+from training.made_by import write_made_by
+
+SETTINGS = 'config/training/compare_masked.yaml'
+ARMS = ('random', 'points', 'joint', 'shallow', 'msm')
+
+
+@pytest.fixture
+def before(tmp_path):
+    """What the other comparison leaves, of two seeds."""
+    folder = tmp_path / 'compare'
+    files = ['rooms/splits/train.json', 'rooms/splits/test.json']
+    files += [f'{kind}_{s}/step_00000007.pth' for kind in ('joint', 'points') for s in (0, 1)]
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path, before):
+    for name in ('msm', 'evaluate'):
+        (tmp_path / f'{name}.yaml').touch()
+    return build(CompareMaskedConfig, {
+        'jobs.output': str(tmp_path / 'masked'), 'jobs.seeds': '0,1', 'data.compare': str(before),
+        'masked.config': str(tmp_path / 'msm.yaml'),
+        'protocol.config': str(tmp_path / 'evaluate.yaml'),
+    })  # fmt: skip
+
+
+def flat(values):
+    """Return the same mIoU of each seed in all columns."""
+    return {column: list(values) for column in COLUMNS}
+
+
+def entries(*, last, every):
+    """Return what the protocol says of one seed, mIoU by probe, k-NN a tenth below linear."""
+    return [
+        {'probe': probe, 'levels': levels, 'regime': 'full', 'miou_of_present': miou - less}
+        for probe, less in (('linear', 0.0), ('knn', 0.1))
+        for levels, miou in (('last', last), ('all', every))
+    ]
+
+
+def write_results(config, arm, seed, content):
+    path = config.results_of(arm, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({'entries': content}))
+
+
+def test_the_report_tells_means_spread_and_seeds(config):
+    for arm in ARMS:
+        for seed in (0, 1):
+            more = 0.1 * seed + (0.2 if arm == 'msm' else 0.0)
+            write_results(config, arm, seed, entries(last=0.2 + more, every=0.3 + more))
+    text = write_report(config)
+    assert '| features | linear last | linear all | k-NN last | k-NN all |\n' in text
+    assert (
+        '| masked scene modelling | 45.00 +- 7.07 (40.00 50.00) | 55.00 +- 7.07 (50.00 60.00) '
+        '| 35.00 +- 7.07 (30.00 40.00) | 45.00 +- 7.07 (40.00 50.00) |\n'
+    ) in text
+    assert '| joint: k-NN all - last | +10.00 | +10.00 .. +10.00 | holds |\n' in text
+    assert '| msm - random: linear all | +20.00 | +20.00 .. +20.00 | holds |\n' in text
+    assert (config.folder / 'report.md').read_text() == text
+
+
+def test_seeds_are_paired_before_they_are_judged():
+    # Far apart from seed to seed, but always one above the other.
+    scores = {'shallow': flat([10.0, 50.0, 90.0]), 'msm': flat([11.0, 51.1, 90.9])}
+    text = report(scores)
+    assert '| msm - shallow: linear all | +1.00 | +0.75 .. +1.25 | holds |' in text
+    assert 'colours and normals: this holds; 2 of 2 intervals lie above zero.\n' in text
+
+
+@pytest.mark.parametrize(
+    ('deltas', 'verdict'),
+    [((1.0, 1.1), 'holds'), ((-1.0, -1.1), 'does not hold'), ((1.0, -1.1), 'is open'),
+     ((5.0,), 'is open')],
+)  # fmt: skip
+def test_what_the_interval_says_is_the_verdict(deltas, verdict):
+    scores = {'shallow': flat([30.0] * len(deltas)), 'msm': flat([30.0 + d for d in deltas])}
+    text = report(scores)
+    assert f'colours and normals: this {verdict}; ' in text
+    row = next(line for line in text.splitlines() if line.startswith('| msm - shallow'))
+    assert row.endswith(f'| {verdict} |')
+
+
+def test_a_claim_for_all_holds_only_where_none_is_against_it():
+    linear_last, linear_all, *knn = COLUMNS
+    good = {linear_last: [10.0, 10.0], linear_all: [12.0, 12.0], knn[0]: [9.0, 9.0]}
+    good[knn[1]] = [9.5, 9.51]
+    bad = {**good, linear_all: [9.0, 9.0]}
+    claim = 'Hierarchical features beat those of the last level: this '
+    assert f'{claim}holds; 4 of 4 intervals' in report({'points': good, 'msm': good})
+    text = report({'points': good, 'msm': bad})
+    assert f'{claim}does not hold; 3 of 4 intervals lie above zero, below zero ' in text
+    assert 'below zero msm: linear all - last.\n' in text
+    unsure = {**good, linear_all: [9.0, 12.0]}
+    text = report({'points': good, 'msm': unsure})
+    assert f'{claim}is open; 3 of 4 intervals lie above zero, open msm: linear all - ' in text
+
+
+def test_what_was_not_compared_is_not_claimed():
+    text = report({'points': flat([1.0, 2.0])})
+    assert 'colours and normals: this was not measured.' in text
+    assert 'msm - ' not in text
+
+
+@pytest.mark.parametrize('change', [lambda e: e[1:], lambda e: [*e, e[0]]])
+def test_results_that_lack_something_are_refused(config, change):
+    for arm in ARMS:
+        for seed in (0, 1):
+            write_results(config, arm, seed, entries(last=0.2, every=0.3))
+    write_results(config, 'msm', 1, change(entries(last=0.2, every=0.3)))
+    told = r'msm_1/results.json holds [02] results of probe "linear" with levels "last" instead'
+    with pytest.raises(ConfigError, match=told):
+        write_report(config)
+
+
+def test_pretrainings_differ_in_their_target_alone(config):
+    jobs = {job.name: job for job in stages(config)[0]}
+    assert list(jobs) == ['shallow 0', 'msm 0', 'shallow 1', 'msm 1']
+    shallow, msm = (set(jobs[name].arguments) for name in ('shallow 0', 'msm 0'))
+    assert msm - shallow == {f'run.output={config.folder}/msm_0'}
+    assert shallow - msm == {
+        f'run.output={config.folder}/shallow_0', 'target=shallow', 'loss.distance=smooth_l1'
+    }  # fmt: skip
+
+
+def test_every_arm_is_judged_alike(config, before):
+    jobs = {job.name: set(job.arguments) for job in stages(config)[1]}
+    assert len(jobs) == 2 * len(ARMS)
+    names = {
+        'random': 'concerto:random',
+        'points': f'concerto:{before}/points_1/step_00000007.pth',
+        'joint': f'concerto:{before}/joint_1/step_00000007.pth',
+        'shallow': f'masked:{config.folder}/shallow_1/step_00001000.pth',
+        'msm': f'masked:{config.folder}/msm_1/step_00001000.pth',
+    }
+    for arm, name in names.items():
+        own = {f'encoder.name={name}', f'run.output={config.folder}/protocol/{arm}_1'}
+        assert own <= jobs[f'protocol {arm} 1']
+        assert len(jobs[f'protocol {arm} 1'] - jobs['protocol points 0'] - own) == 1  # the seed
+
+
+def test_arms_that_are_not_named_cost_nothing(config):
+    some = build(CompareMaskedConfig, {'protocol.arms': 'random, hunet'}, config)
+    names = [job.name for jobs in stages(some) for job in jobs if job.name.endswith('0')]
+    assert names == ['hunet 0', 'protocol random 0', 'protocol hunet 0']
+
+
+@pytest.mark.parametrize('arms', ['msm,msm', 'mms', 'msm,', ''])
+def test_arms_are_different_names(arms):
+    with pytest.raises(ConfigError, match=r'"protocol\.arms" must be different names by commas'):
+        build(CompareMaskedConfig, {'protocol.arms': arms})
+
+
+@pytest.mark.parametrize('missing', ['rooms/splits/test.json', 'joint_1/step_00000007.pth'])
+def test_what_the_other_comparison_left_out_is_told(config, before, missing):
+    (before / missing).unlink()
+    told = r'(test\.json|joint_1/step_\*\.pth) is not there; run training.compare first, with the'
+    with pytest.raises(ConfigError, match=told):
+        stages(config)
+
+
+def test_the_command_refuses_other_settings_and_takes_more_seeds(config, capsys):
+    for job in (job for jobs in stages(config) for job in jobs):
+        job.done.parent.mkdir(parents=True, exist_ok=True)
+        job.done.write_text(json.dumps({'entries': entries(last=0.2, every=0.3)}))
+        write_made_by(job.record, job.made_by())
+
+    same = [f'{p.name}={p.value}' for p in flatten(config) if p.name != 'jobs.seeds']
+
+    def run(*settings):
+        return compare_masked.main([SETTINGS, *same, *settings])
+
+    assert run('jobs.seeds=1') == 0
+    assert run('jobs.seeds=0,1') == 0
+    assert 'this holds' in capsys.readouterr().out
+    assert run('jobs.seeds=0,1', 'masked.num_steps=7') == 2
+    assert 'of "shallow 0" run.num_steps was 1000 and is now 7' in capsys.readouterr().err

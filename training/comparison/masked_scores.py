@@ -1,0 +1,55 @@
+"""What `training.evaluate` left behind, by probe and set of levels."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from concerto_ros.errors import ConfigError
+
+_TITLES = {'linear': 'linear', 'knn': 'k-NN'}
+
+
+class Column(NamedTuple):
+    """One way to judge features.
+
+    Attributes:
+        probe: linear or knn.
+        levels: last or all.
+    """
+
+    probe: str
+    levels: str
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f'{_TITLES[self.probe]} {self.levels}'
+
+
+COLUMNS = tuple(Column(probe, levels) for probe in _TITLES for levels in ('last', 'all'))
+
+
+def read_scores(results: Sequence[Path]) -> dict[Column, list[float]]:
+    """Return the mIoU [%] of each file with results, by column.
+
+    Raises:
+        ConfigError: A file does not tell a column exactly once.
+    """
+    by_file = [_read(path) for path in results]
+    return {column: [scores[column] for scores in by_file] for column in COLUMNS}
+
+
+def _read(path: Path) -> Mapping[Column, float]:
+    entries: list[Any] = json.loads(path.read_text())['entries']
+    return {column: _of_column(path, entries, column) for column in COLUMNS}
+
+
+def _of_column(path: Path, entries: Sequence[Any], column: Column) -> float:
+    found = [e for e in entries if (e['probe'], e['levels'], e['regime']) == (*column, 'full')]
+    if len(found) != 1:
+        raise ConfigError(
+            f'{path} holds {len(found)} results of probe "{column.probe}" with levels '
+            f'"{column.levels}" instead of one; delete it and run this again'
+        )
+    return 100 * float(found[0]['miou_of_present'])
