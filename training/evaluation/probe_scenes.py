@@ -77,6 +77,11 @@ class ProbeScenes(Sequence[LabelledScene]):
         return replace(scene, segment=segment)
 
     @property
+    def names(self) -> list[str]:
+        """ROOT/SPLIT/SCENE of each, without reading it."""
+        return [files.name for _, files in self._scenes]
+
+    @property
     def images(self) -> list[Path]:
         """Files of all images."""
         return [path for _, files in self._scenes for path in files.images]

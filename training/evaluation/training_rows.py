@@ -71,7 +71,7 @@ def collect_rows(
     feats = [torch.zeros(0, source.num_channels, dtype=torch.float16)]
     labels = [torch.zeros(0, dtype=torch.int64)]
     for number, scene in enumerate(tqdm(scenes, desc='features', disable=None)):
-        generator = _generator(seed, number)
+        generator = scene_generator(seed, number)
         feat, label = _draw(source, scene, voxels_per_scene, generator)
         feats.append(feat)
         labels.append(label)
@@ -96,8 +96,34 @@ def no_scaling(num_channels: int) -> Scaling:
     return Scaling(mean=torch.zeros(num_channels), spread=torch.ones(num_channels))
 
 
-def _generator(seed: int, number: int) -> torch.Generator:
+def scene_generator(seed: int, number: int) -> torch.Generator:
+    """Return the generator for what is drawn of a scene, of which the number is given."""
     return torch.Generator().manual_seed(seed * 1_000_003 + number)
+
+
+def draw_rows(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Draw at most so many of the growing rows (R,) int64, in their order; 0: all."""
+    order = torch.randperm(len(rows), generator=generator)
+    return rows[order[: most or len(rows)]].sort().values
+
+
+def half_features(feat: Tensor, of: str, cure: str) -> Tensor:
+    """Return features as float16 on the CPU.
+
+    Args:
+        feat: (R, C) float.
+        of: Whose features of what, for the message.
+        cure: What to do where they are too large.
+
+    Raises:
+        ConcertoError: One is not finite, or does not fit into float16.
+    """
+    if not feat.isfinite().all():
+        raise ConcertoError(f'{of} are not finite: check the weights, and try run.precision=fp32')
+    half = feat.to(torch.float16).cpu()
+    if not half.isfinite().all():
+        raise ConcertoError(f'{of} exceed 65504 and cannot be cached in float16: {cure}')
+    return half
 
 
 def _draw(
@@ -106,13 +132,10 @@ def _draw(
     found = source(scene)
     segment = torch.from_numpy(scene.segment).to(found.inverse.device)
     label = voxel_label(segment, found.inverse, found.features.num_points).cpu()
-    known = (label != IGNORED).nonzero()[:, 0]
-    order = torch.randperm(len(known), generator=generator)
-    rows = known[order[: most or len(known)]].sort().values
-    feat = found.features.select(rows.to(found.inverse.device)).to(torch.float16).cpu()
-    if not feat.isfinite().all():
-        raise ConcertoError(
-            f'{scene.name}: features of {source.name} exceed 65504 and cannot be cached in '
-            'float16: train the network on, or use linear.features=augmented'
-        )
+    rows = draw_rows((label != IGNORED).nonzero()[:, 0], most, generator)
+    feat = half_features(
+        found.features.select(rows.to(found.inverse.device)),
+        f'{scene.name}: features of {source.name}',
+        'train the network on, or use linear.features=augmented',
+    )
     return feat, label[rows]
