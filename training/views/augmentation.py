@@ -23,8 +23,18 @@ def center(coord: Planes) -> Planes:
     return coord - shift
 
 
+def draw_scale(rng: np.random.Generator) -> np.float32:
+    """Return a factor on coordinates around 1."""
+    return np.float32(rng.uniform(1 - _SCALE, 1 + _SCALE))
+
+
 def augment_space(
-    coord: Planes, normal: Planes, rng: np.random.Generator
+    coord: Planes,
+    normal: Planes,
+    rng: np.random.Generator,
+    *,
+    scale: np.float32 | None = None,
+    elastic: bool = True,
 ) -> tuple[Planes, Planes]:
     """Scale, turn, tilt, flip, jitter and warp a view.
 
@@ -32,15 +42,17 @@ def augment_space(
         coord: (3, N) float32 [m], N > 0, centred.
         normal: (3, N) float32; turned and flipped, but not bent by the warp, as published.
         rng: Draws.
+        scale: Factor that several views share; None: drawn.
+        elastic: Warp.
 
     Returns:
         New coordinates and normals, (3, N) float32.
     """
-    coord = coord * np.float32(rng.uniform(1 - _SCALE, 1 + _SCALE))
+    coord = coord * (draw_scale(rng) if scale is None else scale)
     coord, normal = _turned(coord, normal, rng)
     coord, normal = _flipped(coord, normal, rng)
     coord = jitter(coord, rng)
-    if rng.random() < _WARP_CHANCE:
+    if elastic and rng.random() < _WARP_CHANCE:
         for spacing, amplitude in _WARPS:
             coord = warp(coord, spacing, amplitude, rng)
     return coord, normal
