@@ -16,6 +16,7 @@ from concerto_ros.model.input import (
     PreparedCloud,
     Recipe,
     centered,
+    lattice_origin,
     prepare_cloud,
     prepare_map,
 )
@@ -41,6 +42,7 @@ __all__ = [
     'Recipe',
     'StoredFeatures',
     'centered',
+    'lattice_origin',
     'load_checkpoint',
     'make_plan',
     'precision',

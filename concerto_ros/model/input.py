@@ -104,6 +104,21 @@ def prepare_cloud(
     return PreparedCloud(points=_batch(grid, coord, color, normal), inverse=inverse)
 
 
+def lattice_origin(coord: Tensor, recipe: Recipe = INDOOR) -> Tensor:
+    """Return the (3,) float64 lowest corner of voxel (0, 0, 0) of `prepare_cloud`.
+
+    Voxel g of (N, 3) float points `coord` [m] has its centre at
+    `origin + (g + 0.5) * recipe.voxel_size / recipe.scale` [m], in the frame of the points; of no
+    points it begins at zero.
+    """
+    coord = coord.float() * recipe.scale
+    center = _center(coord, has_floor=True) if recipe.is_indoor else coord.new_zeros(3)
+    size = torch.full_like(center, recipe.voxel_size)
+    low = (coord - center).amin(0) if len(coord) else center
+    start = (low / size).floor().double() * recipe.voxel_size
+    return (center.double() + start) / recipe.scale
+
+
 def prepare_map(
     grid_coord: Tensor,
     coord: Tensor,

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from concerto_ros.errors import ConcertoError
-from concerto_ros.model import INDOOR, OUTDOOR, prepare_cloud, prepare_map
+from concerto_ros.model import INDOOR, OUTDOOR, lattice_origin, prepare_cloud, prepare_map
 from concerto_ros.model.input import voxel_grid, voxel_hash
 
 
@@ -55,6 +55,20 @@ def test_points_of_a_voxel_are_averaged(device):
     ]
     torch.testing.assert_close(cloud.points.feat.cpu(), torch.tensor(expected))
     torch.testing.assert_close(cloud.points.coord, cloud.points.feat[:, :3])
+
+
+@pytest.mark.parametrize('recipe', [INDOOR, OUTDOOR])
+def test_points_lie_in_their_voxels_on_the_lattice(recipe, device):
+    coord = random_cloud()[0].to(device)
+    cloud = prepare_cloud(coord, recipe=recipe)
+    place = (coord.double() - lattice_origin(coord, recipe)) * recipe.scale / recipe.voxel_size
+    from_corner = place - cloud.points.grid_coord[cloud.inverse]
+    assert from_corner.min() > -1e-4  # voxels; cells are taken in float32
+    assert from_corner.max() < 1 + 1e-4
+
+
+def test_the_lattice_of_no_points_begins_at_zero():
+    assert lattice_origin(torch.zeros(0, 3)).tolist() == [0, 0, 0]
 
 
 def test_the_order_of_points_does_not_matter():
