@@ -6,7 +6,9 @@ from torch.nn.functional import conv3d
 
 from concerto_ros.errors import BackendUnavailable
 from concerto_ros.model.sparse_conv import (
+    DownConv3d,
     SubMConv3d,
+    UpConv3d,
     find_neighbors,
     select_backend,
     selection,
@@ -189,15 +191,15 @@ def test_the_trial_runs_where_spconv_does():
 
 
 def test_one_call_sets_all_layers_of_a_network():
-    network = torch.nn.Sequential(SubMConv3d(2, 2), torch.nn.Sequential(SubMConv3d(2, 2)))
     calls = []
-    backend = selection.Backend(
-        name='test', convolve=lambda x, *_: calls.append(1) or x, notice=''
-    )
-    use_backend(network, backend)
-    for layer in (network[0], network[1][0]):
+    layers = SubMConv3d(2, 2), DownConv3d(2, 2), UpConv3d(2, 2)
+    network = torch.nn.Sequential(layers[0], torch.nn.Sequential(*layers[1:]))
+    names = 'convolve', 'down', 'up'
+    functions = {name: lambda x, *_, name=name: calls.append(name) or x for name in names}
+    use_backend(network, selection.Backend(name='test', notice='', **functions))
+    for layer in layers:
         layer(torch.zeros(0, 2), None)
-    assert len(calls) == 2
+    assert calls == ['convolve', 'down', 'up']
 
 
 # Pairs come in chunks of 8192 rows; half precision gathers narrow features of 512 rows at a time.

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 
 from concerto_ros.errors import BackendUnavailable
-from concerto_ros.model.sparse_conv import torch_backend
+from concerto_ros.model.sparse_conv import torch_backend, torch_stride2
+from concerto_ros.model.sparse_conv.halving import Halving
 from concerto_ros.model.sparse_conv.neighborhood import Neighborhood
 
 Convolution = Callable[[Tensor, Tensor, Tensor, Neighborhood], Tensor]
+Stride2 = Callable[[Tensor, Tensor, Tensor, Halving], Tensor]
 
 NAMES = ('auto', 'torch', 'spconv')
 # Wheels of spconv: the name says for which CUDA each was built; the last one has no CUDA.
@@ -46,11 +48,15 @@ class Backend:
     Attributes:
         name: 'torch' or 'spconv'.
         convolve: The function, called as `torch_backend.convolve`.
+        down: To cells twice as wide, called as `torch_stride2.down`.
+        up: Back to their voxels, called as `torch_stride2.up`.
         notice: What was taken and why, one sentence for people.
     """
 
     name: str
     convolve: Convolution
+    down: Stride2
+    up: Stride2
     notice: str
 
 
@@ -82,16 +88,22 @@ def select_backend(name: str, device: torch.device) -> Backend:
 
 def _torch(reason: str) -> Backend:
     return Backend(
-        name='torch', convolve=torch_backend.convolve, notice=f'convolution by torch: {reason}'
+        name='torch',
+        convolve=torch_backend.convolve,
+        down=torch_stride2.down,
+        up=torch_stride2.up,
+        notice=f'convolution by torch: {reason}',
     )
 
 
 def _spconv(reason: str) -> Backend:
-    from concerto_ros.model.sparse_conv import spconv_backend
+    from concerto_ros.model.sparse_conv import spconv_backend, spconv_stride2
 
     return Backend(
         name='spconv',
         convolve=spconv_backend.convolve,
+        down=spconv_stride2.down,
+        up=spconv_stride2.up,
         notice=f'convolution by spconv: {reason}',
     )
 
