@@ -37,10 +37,16 @@ def test_targets_that_hardly_differ_have_none(rows):
     constant = 5 + torch.zeros(rows, 64)
     line = constant + _noise(rows, 1) * _noise(1, 64)
     rounding = constant + 1e-6 * _noise(rows, 64)
-    for target in (constant, line, rounding):
-        assert spread(target)[2] < 1.1 / 63
+    assert spread(line)[2] == pytest.approx(1 / 64, rel=0.01)
+    assert spread(constant)[2] == spread(rounding)[2] == 0
     assert spread(constant)[:2].tolist() == pytest.approx([0, 1])
     assert spread(torch.zeros(rows, 64)).isfinite().all()
+
+
+def test_broken_targets_are_left_to_those_who_stop_for_them():
+    target = _noise(20, 4)
+    target[3, 1] = math.inf
+    assert spread(target).isnan().all()
 
 
 def test_half_precision_of_the_caller_does_not_matter():

@@ -19,7 +19,7 @@ GEOMETRY = BackboneConfig(
 
 
 class TinyUNet(UNet):
-    """Linear layers, means over children, and the token; no cell sees its neighbours."""
+    """Linear layers, means over children, and at the coarsest level a mean over the cloud."""
 
     geometry = GEOMETRY
     channels = (8, 12, 16)
@@ -42,7 +42,9 @@ class TinyUNet(UNet):
         if rows is None:
             rows = [torch.arange(len(stage.cells), device=token.device) for stage in plan.stages]
         start = token.expand(len(plan.stages[-1].cells), -1).to(feats[-1])
-        outs = [start.index_copy(0, rows[-1], feats[-1])]
+        bottom = start.index_copy(0, rows[-1], feats[-1])
+        cloud = plan.stages[-1].cells.batch
+        outs = [bottom + segment_mean(bottom, cloud, plan.num_clouds)[cloud]]
         for level in (1, 0):
             coarse = self.up[level](outs[0]).sin()[plan.stages[level + 1].cells.inverse]
             outs.insert(0, coarse.index_add(0, rows[level], feats[level].to(coarse)))
@@ -50,7 +52,11 @@ class TinyUNet(UNet):
 
 
 def _view(coord, color, generator):
-    """Voxelise a turned scene: (V, 9) features, (V, 3) voxels, (P,) voxel of each point."""
+    """Voxelise a turned scene.
+
+    Returns:
+        (V, 9) features, (V, 3) voxels, (P,) voxel of each point, (P, 6) what it looks like.
+    """
     angle = 6.28 * torch.rand((), generator=generator)
     turn = torch.tensor([[angle.cos(), -angle.sin(), 0], [angle.sin(), angle.cos(), 0], [0, 0, 1]])
     coord = coord @ turn.T
@@ -63,7 +69,8 @@ def _view(coord, color, generator):
     order = torch.randperm(len(first), generator=generator)  # rows come in no order
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order))
-    return feat[first[order]], grid[first[order]], place[voxel]
+    look = torch.cat([2 * color - 1, coord.sin()], 1)
+    return feat[first[order]], grid[first[order]], place[voxel], look
 
 
 def make_batch(slots=(0, 1), num_points=400, crop=60, device='cpu'):
@@ -74,18 +81,19 @@ def make_batch(slots=(0, 1), num_points=400, crop=60, device='cpu'):
         coord = torch.rand(num_points, 3, generator=generator)
         coord[:, 2] *= 0.3
         color = (torch.rand(num_points, 3, generator=generator) + 2 * coord) / 3
-        pair = []
+        pair, looks = [], []
         for _ in range(2):
-            feat, grid, voxel = _view(coord, color, generator)
+            feat, grid, voxel, look = _view(coord, color, generator)
             first = sum(counts)
             near = (grid - grid[0]).square().sum(1).argsort(stable=True)[:crop].sort().values
             pair.append(voxel + first)
+            looks.append(look)
             crops.append(near + first)
             feats.append(feat)
             grids.append(grid)
             counts.append(len(feat))
         pairs.append(torch.stack(pair, 1))
-        targets.append(torch.randn(num_points, 2, 6, generator=generator))
+        targets.append(torch.stack(looks, 1))
     feat = torch.cat(feats)
     return MaskedBatch(
         names=tuple(f'scene{slot}' for slot in slots),

@@ -22,13 +22,16 @@ def spread(target: Tensor) -> Tensor:
     rows, 1 if they all point the same way. `rank` is the exponential of the entropy of the
     singular values, after centring, as share of what it could be: of the channels, or of the
     rows less one if these are fewer. Singular values below a thousandth of the norm of all
-    targets count as none.
+    targets count as none; the rank is 0 if there are no others. All are NaN if a target is not
+    finite.
 
     Args:
         target: (R, C) float, of two rows or more.
     """
     chosen = torch.linspace(0, len(target) - 1, min(len(target), _SAMPLE), dtype=torch.float64)
     x = target[chosen.long().to(target.device)].double()
+    if not x.isfinite().all():
+        return target.new_full((len(MONITORS),), torch.nan)
     unit = functional.normalize(x, dim=1)
     num_rows = len(x)
     cosine = (unit.sum(0).square().sum() - unit.square().sum()) / (num_rows * (num_rows - 1))
@@ -46,7 +49,7 @@ def _rank_share(x: Tensor) -> Tensor:
     values = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
     values = values.where(values > _NOTHING * x.norm(), 0)
     share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
-    rank: Tensor = torch.special.entr(share).sum().exp()
+    rank: Tensor = torch.special.entr(share).sum().exp() * share.any()
     return rank / min(num_rows - 1, channels)
 
 
