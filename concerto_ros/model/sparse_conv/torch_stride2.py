@@ -22,8 +22,8 @@ def down(x: Tensor, weight: Tensor, bias: Tensor, halving: Halving) -> Tensor:
     Returns:
         (M, O): `bias + sum over the voxels of a cell of weight[:, voxel & 1] @ x[voxel]`.
     """
-    parts = x.index_select(0, halving.order).split(halving.counts)
-    parents = halving.parent[halving.order].split(halving.counts)
+    parts = torch.split(x.index_select(0, halving.order), halving.counts)
+    parents = torch.split(halving.parent[halving.order], halving.counts)
     exact = torch.promote_types(x.dtype, torch.float32)
     y = bias.to(exact).repeat(halving.num_parents, 1)
     for part, parent, tap in zip(parts, parents, _taps(weight), strict=True):
@@ -43,7 +43,8 @@ def up(x: Tensor, weight: Tensor, bias: Tensor, halving: Halving) -> Tensor:
     Returns:
         (N, O): `bias + weight[:, voxel & 1] @ x[cell of the voxel]`.
     """
-    parts = x.index_select(0, halving.parent[halving.order]).split(halving.counts)
+    rows = halving.parent[halving.order]
+    parts = torch.split(x.index_select(0, rows), halving.counts)
     bias = bias.to(x.dtype)
     y = [torch.addmm(bias, part, tap.t()) for part, tap in zip(parts, _taps(weight), strict=True)]
     return torch.cat(y).index_select(0, halving.place)
