@@ -1,7 +1,7 @@
 """AdamW with a learning rate per layer and no decay on what is no matrix."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn, optim
 
@@ -27,17 +27,35 @@ def make_optimizer(
 
     Source: Concerto, published configuration; the published code decays every parameter.
     """
+    return adamw(module, config.lr, lambda name: layer_factor(name, depths, config.layer_decay))
+
+
+def adamw(
+    module: nn.Module,
+    lr: float,
+    factor: Callable[[str], float] = lambda _name: 1.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> optim.AdamW:
+    """Return AdamW over the trainable parameters; what decay would only disturb is not decayed.
+
+    Args:
+        module: The objective.
+        lr: Learning rate.
+        factor: From the name of a parameter to a factor on it.
+        betas: First and second momentum.
+    """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            factors = layer_factor(name, depths, config.layer_decay), decay_factor(name, parameter)
+            factors = factor(name), decay_factor(name, parameter)
             groups.setdefault(factors, []).append(parameter)
     return optim.AdamW(
         [
-            {'params': parameters, 'lr_factor': lr, 'decay_factor': decay}
-            for (lr, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
+            {'params': parameters, 'lr_factor': lr_factor, 'decay_factor': decay}
+            for (lr_factor, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
         ],
-        lr=config.lr,
+        lr=lr,
+        betas=betas,
     )
 
 
@@ -52,7 +70,8 @@ def layer_factor(name: str, depths: Sequence[int], layer_decay: float) -> float:
 
 def decay_factor(name: str, parameter: nn.Parameter) -> float:
     """Return 1 for weights of layers, 0 for what decay would only disturb."""
-    return 0.0 if parameter.ndim < 2 or 'mask_token' in name or 'prototype' in name else 1.0
+    is_special = any(part in name for part in ('mask_token', 'prototype', 'gamma'))
+    return 0.0 if parameter.ndim < 2 or is_special else 1.0
 
 
 def apply_step_values(optimizer: optim.Optimizer, values: StepValues) -> None:

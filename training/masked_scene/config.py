@@ -20,6 +20,9 @@ T = TypeVar('T', int, float)
 class MaskedViewsConfig:
     """The two full views of a scene, the crops of the student, and how views differ."""
 
+    max_points: int = param(
+        0, 'Points of a scene that the views are made of, nearest to one of them; 0: all.', ge=0
+    )
     crop_size: int = param(240_000, 'Voxels of a view that the student sees.', ge=1)
     spatial: bool = param(True, 'Scale, turn, tilt, flip and jitter coordinates.')
     elastic: bool = param(False, 'Warp coordinates as well; only with views.spatial.')

@@ -71,7 +71,7 @@ def make_masked_views(
     Source: Masked Scene Modeling, arXiv 2504.06719, method figure; the README of this folder
         tells which choices are ours.
     """
-    cloud = _centered(sample)
+    cloud = _part(sample, config.views.max_points, rng)
     scale = draw_scale(rng)
     try:
         views = [_view(_augmented(cloud, config.views, scale, rng), config, rng) for _ in range(2)]
@@ -80,12 +80,17 @@ def make_masked_views(
     return MaskedViews(name=sample.name, pair=(views[0], views[1]))
 
 
-def _centered(sample: SceneSample) -> Cloud:
-    return Cloud(
-        coord=center(np.ascontiguousarray(sample.coord.T)),
+def _part(sample: SceneSample, max_points: int, rng: np.random.Generator) -> Cloud:
+    """Return the points that the views are made of, centred."""
+    cloud = Cloud(
+        coord=np.ascontiguousarray(sample.coord.T),
         color=np.ascontiguousarray(sample.color.T) * np.float32(1 / 255),
         normal=np.ascontiguousarray(sample.normal.T),
     )
+    if max_points and cloud.num_points > max_points:
+        middle = cloud.coord[:, rng.integers(cloud.num_points)]
+        cloud = cloud.take(nearest(cloud.coord, middle, max_points))
+    return cloud._replace(coord=center(cloud.coord))
 
 
 def _augmented(
