@@ -11,6 +11,7 @@ from training.compare_masked import stages
 from training.comparison.masked_config import CompareMaskedConfig
 from training.comparison.masked_report import report, write_report
 from training.comparison.masked_scores import COLUMNS
+from training.jobs import stages as jobs_stages
 from training.made_by import write_made_by
 
 SETTINGS = 'config/training/compare_masked.yaml'
@@ -46,12 +47,14 @@ def flat(values):
 
 
 def entries(*, last, every):
-    """Return what the protocol says of one seed, mIoU by probe, k-NN a tenth below linear."""
+    """Return what the protocol says of one seed, k-NN a tenth below linear; and of few labels."""
     return [
-        {'probe': probe, 'levels': levels, 'regime': 'full', 'miou_of_present': miou - less}
+        {'probe': probe, 'levels': levels, 'scene_share': 1.0, 'points_per_scene': count,
+         'scores': {'miou_of_present': miou - less if count == 0 else 0.01}}
         for probe, less in (('linear', 0.0), ('knn', 0.1))
         for levels, miou in (('last', last), ('all', every))
-    ]
+        for count in (0, 20)
+    ]  # fmt: skip
 
 
 def write_results(config, arm, seed, content):
@@ -191,3 +194,12 @@ def test_the_command_refuses_other_settings_and_takes_more_seeds(config, capsys)
     assert 'this holds' in capsys.readouterr().out
     assert run('jobs.seeds=0,1', 'masked.num_steps=7') == 2
     assert 'of "shallow 0" run.num_steps was 1000 and is now 7' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kind', ['masked', 'protocol'])
+def test_wrong_settings_are_told_before_the_first_job(config, monkeypatch, capsys, tmp_path, kind):
+    monkeypatch.setattr(jobs_stages, 'run_jobs', lambda *_: pytest.fail('a job has begun'))
+    (tmp_path / 'wrong.yaml').write_text('run: {sede: 1}\n')
+    same = [f'{p.name}={p.value}' for p in flatten(config)]
+    assert compare_masked.main([SETTINGS, *same, f'{kind}.config={tmp_path}/wrong.yaml']) == 2
+    assert 'wrong.yaml: unknown parameter "run.sede"' in capsys.readouterr().err

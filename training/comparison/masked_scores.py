@@ -46,10 +46,13 @@ def _read(path: Path) -> Mapping[Column, float]:
 
 
 def _of_column(path: Path, entries: Sequence[Any], column: Column) -> float:
-    found = [e for e in entries if (e['probe'], e['levels'], e['regime']) == (*column, 'full')]
+    """Return what was found with all labels."""
+    wanted = (*column, 1.0, 0)
+    keys = ('probe', 'levels', 'scene_share', 'points_per_scene')
+    found = [entry for entry in entries if tuple(entry[key] for key in keys) == wanted]
     if len(found) != 1:
         raise ConfigError(
             f'{path} holds {len(found)} results of probe "{column.probe}" with levels '
             f'"{column.levels}" instead of one; delete it and run this again'
         )
-    return 100 * float(found[0]['miou_of_present'])
+    return 100 * float(found[0]['scores']['miou_of_present'])

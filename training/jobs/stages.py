@@ -13,6 +13,7 @@ from training.config import TrainingConfig
 from training.evaluation.config import ProbeConfig
 from training.jobs.jobs import Job, check_jobs, run_jobs
 from training.masked_scene.config import MaskedConfig
+from training.protocol.config import ProtocolConfig
 from training.search_quality.config import SearchQualityConfig
 from training.stopping import StopRequestedError
 from training.translation.config import TranslateConfig
@@ -23,6 +24,7 @@ _SETTINGS: dict[str, type] = {
     'training.pretrain': TrainingConfig,
     'training.pretrain_masked': MaskedConfig,
     'training.probe': ProbeConfig,
+    'training.evaluate': ProtocolConfig,
     'training.translate': TranslateConfig,
     'training.search_quality': SearchQualityConfig,
 }
