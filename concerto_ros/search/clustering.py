@@ -32,8 +32,8 @@ def connected_components(grid_coord: NDArray[np.integer], gap: int) -> NDArray[n
         first = np.searchsorted(keys, keys + (shift - gap))
         last = np.searchsorted(keys, keys + (shift + gap), side='right') - 1
         near = np.flatnonzero(first <= last)
-        _merge(root, run[near], run[first[near]])
-        _merge(root, run[near], run[last[near]])
+        merge(root, run[near], run[first[near]])
+        merge(root, run[near], run[last[near]])
     # A root is the lowest run of its group, so sorting the roots sorts the groups.
     of_run = np.unique(root, return_inverse=True)[1]
     component: NDArray[np.int64] = of_run[run[row_to_key]].astype(np.int64)
@@ -51,7 +51,7 @@ def _half_window(gap: int, stride_x: int, stride_y: int) -> list[int]:
     ]  # fmt: skip
 
 
-def _merge(root: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
+def merge(root: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
     """Join the groups of `a` and `b` pairwise, in place; a group's root is its lowest member.
 
     Args:

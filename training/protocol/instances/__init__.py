@@ -1,0 +1,1 @@
+"""The instance probe: objects from frozen features, as PointGroup finds them."""
