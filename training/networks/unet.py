@@ -16,11 +16,13 @@ class UNet(nn.Module):
         geometry: Strides and curves, for `make_plan`.
         channels: Of the decoder's output at each level, finest first.
         token_channels: Of the encoder's output at the coarsest level.
+        depth: Of the curves at each stage, for `make_plan`; None: as every cloud needs.
     """
 
     geometry: BackboneConfig
     channels: tuple[int, ...]
     token_channels: int
+    depth: tuple[int, ...] | None = None
 
     @abstractmethod
     def encode(self, points: PointBatch, plan: Plan) -> list[Tensor]:
@@ -67,7 +69,11 @@ class UNet(nn.Module):
             return self.decode(self.encode(points, plan), None, token, plan)
         visible = take_rows(points, ~hidden)
         part = make_plan(
-            visible.grid_coord, visible.offset, self.geometry, permutations=permutations
+            visible.grid_coord,
+            visible.offset,
+            self.geometry,
+            depth=self.depth,
+            permutations=permutations,
         )
         return self.decode(self.encode(visible, part), rows_within(part, plan), token, plan)
 
