@@ -17,6 +17,31 @@ from training.evaluation.training_rows import (
 _ROWS = 2048  # of voxels that are compared with the memory at once
 
 
+class Memory:
+    """Rows of which the k most similar to a query vote, weighted by exp(similarity / temperature).
+
+    Args:
+        feat: (B, C) float; similarity is the dot product, so unit rows give the cosine.
+        label: (B,) int64.
+        num_classes: L.
+        k: Neighbours that vote; all rows where there are fewer.
+        temperature: Of the weights.
+    """
+
+    def __init__(
+        self, feat: Tensor, label: Tensor, num_classes: int, k: int, temperature: float
+    ) -> None:
+        self._feat, self._label, self._num_classes = feat, label, num_classes
+        self._k, self._temperature = min(k, len(feat)), temperature
+
+    def votes(self, query: Tensor) -> Tensor:
+        """Return the (Q, L) shares of the votes for queries (Q, C)."""
+        similarity, row = (query @ self._feat.t()).topk(self._k, dim=1)
+        weight = (similarity / self._temperature).softmax(1)
+        votes = weight.new_zeros(len(query), self._num_classes)
+        return votes.scatter_add_(1, self._label[row], weight)
+
+
 class KnnClassifier:
     """Lets the k nearest rows of a memory vote, weighted by exp(cosine / temperature).
 
@@ -42,9 +67,10 @@ class KnnClassifier:
         standardize = config.standardize
         width = rows.feat.shape[1]
         self._scaling = measure_scaling(rows.feat) if standardize else no_scaling(width)
-        self._memory = functional.normalize(self._scaling(rows.feat.to(device)), dim=1)
-        self._label = rows.label.to(device)
-        self._source, self._num_classes, self._config = source, num_classes, config
+        feat = functional.normalize(self._scaling(rows.feat.to(device)), dim=1)
+        label = rows.label.to(device)
+        self._memory = Memory(feat, label, num_classes, config.k, config.temperature)
+        self._source = source
 
     @torch.no_grad()
     def __call__(self, scene: LabelledScene) -> VoxelScores:
@@ -55,9 +81,4 @@ class KnnClassifier:
         return VoxelScores(torch.cat(parts), found.inverse)
 
     def _vote(self, feat: Tensor) -> Tensor:
-        query = functional.normalize(self._scaling(feat), dim=1)
-        k = min(self._config.k, len(self._memory))
-        cosine, row = (query @ self._memory.t()).topk(k, dim=1)
-        weight = (cosine / self._config.temperature).softmax(1)
-        votes = weight.new_zeros(len(query), self._num_classes)
-        return votes.scatter_add_(1, self._label[row], weight)
+        return self._memory.votes(functional.normalize(self._scaling(feat), dim=1))

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from concerto_ros.config.tree import param, section
 from concerto_ros.errors import ConfigError
 from training.evaluation.config import DataSection
+from training.protocol.instances.config import InstanceSection
 from training.protocol.sampling import Mode, Normalize
 
 T = TypeVar('T', int, float)
@@ -180,6 +181,7 @@ class ProtocolConfig:
     cache: CacheSection = section(CacheSection)
     linear: LinearSection = section(LinearSection)
     knn: KnnSection = section(KnnSection)
+    instances: InstanceSection = section(InstanceSection)
 
     def __post_init__(self) -> None:
         if not self.run.numbers:

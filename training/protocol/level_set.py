@@ -35,7 +35,7 @@ class LevelSet:
     def take(self, feat: Tensor) -> Tensor:
         """Return the (R, C) features of these levels from the (R, sum C) of all."""
         taken = torch.cat([feat[:, part] for part in self.slices], dim=1)
-        return functional.normalize(taken, dim=1) if self.is_unit else taken
+        return functional.normalize(taken.float(), dim=1) if self.is_unit else taken
 
     def normalize(self, feat: Tensor, kind: Normalize) -> Tensor:
         """Return (R, C) features of these levels, of unit length as `kind` says, as float32."""

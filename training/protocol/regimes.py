@@ -56,6 +56,7 @@ class Regimes:
             for _, count in self.all
             if count and config.point_list
         }
+        self._kept: dict[int, dict[str, list[int]]] = {}
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -82,9 +83,25 @@ class Regimes:
         Raises:
             SourceError: The list of points does not know the scene, or does not fit it.
         """
-        if count not in self._points:
-            return keep_labels(segment, count, self._seed, scene)
         name = self._names[scene]
+        few = (
+            self._listed(segment, count, name)
+            if count in self._points
+            else keep_labels(segment, count, self._seed, scene)
+        )
+        if count:
+            self._kept.setdefault(count, {})[name] = np.flatnonzero(few != IGNORED).tolist()
+        return few
+
+    def lists(self) -> dict[str, Any]:
+        """Return names of the scenes of each share, and the points whose labels were kept."""
+        scenes = {
+            f'{share:g}': [self._names[number] for number in numbers]
+            for share, numbers in self._scenes.items()
+        }
+        return {'scenes': scenes, 'points': {str(n): kept for n, kept in self._kept.items()}}
+
+    def _listed(self, segment: Segment, count: int, name: str) -> Segment:
         chosen = self._points[count].get(name)
         if chosen is None or chosen.max(initial=0) >= len(segment):
             raise SourceError(

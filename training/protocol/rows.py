@@ -1,6 +1,6 @@
 """Features of labelled training voxels on all levels, computed once for all probes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 from concerto_ros.errors import ConcertoError
 from training.datasets.labelled import LabelledScene
-from training.evaluation.features import FeatureSource
+from training.evaluation.features import FeatureSource, SceneFeatures
 from training.evaluation.training_rows import draw_rows, half_features, scene_generator
 from training.evaluation.voxels import voxel_label
+from training.protocol.instances.rows import InstanceTargets
 from training.protocol.regimes import Regimes
 from training.structures import IGNORED
 
@@ -54,10 +55,17 @@ class CachedRows:
     Attributes:
         feat: (R, C) float16, all levels side by side.
         labelled: Rows with labels, by the number of labelled points per scene; 0: all.
+        offset: (R, 3) float32 [m], from the voxel to the centre of its object.
+        has_offset: (R,) bool; false everywhere if nobody asked for objects.
     """
 
     feat: Tensor
     labelled: Mapping[int, LabelledRows]
+    offset: Tensor
+    has_offset: Tensor
+
+
+Targets = Callable[[LabelledScene, Tensor, Tensor], InstanceTargets]
 
 
 def cache_rows(
@@ -66,6 +74,7 @@ def cache_rows(
     regimes: Regimes,
     voxels_per_scene: int,
     seed: int,
+    targets: Targets | None = None,
 ) -> CachedRows:
     """Ask a source once about each scene that a regime needs.
 
@@ -76,57 +85,94 @@ def cache_rows(
         voxels_per_scene: Most voxels kept of a scene where all its points have labels, drawn; 0:
             all. Where few points have labels, their voxels are kept, and none else.
         seed: With the number of the scene, decides which are drawn.
+        targets: From a scene, the voxel of each point and the (V, 3) places of voxels [m] to
+            the objects of voxels; None: nobody asks for them.
 
     Raises:
         ConcertoError: A feature is not finite, or does not fit into float16.
-        SourceError: A scene cannot be read.
+        SourceError: A scene cannot be read, or its objects are not told apart.
     """
     parts = []
     for number in tqdm(regimes.scenes_needed, desc='features', disable=None):
-        drawn = scene_generator(seed, number)
-        parts.append(_SceneRows(source, scenes[number], number, regimes, voxels_per_scene, drawn))
-    starts = torch.tensor([0, *(len(part.feat) for part in parts)]).cumsum(0).tolist()
-    return CachedRows(
-        feat=torch.cat([part.feat for part in parts]),
-        labelled={
-            count: LabelledRows(
-                row=torch.cat([p.row[count] + s for p, s in zip(parts, starts, strict=False)]),
-                label=torch.cat([part.label[count] for part in parts]),
-                scene=torch.cat([torch.full_like(p.row[count], p.number) for p in parts]),
-            )
-            for count in regimes.counts
-        },
-    )
-
-
-class _SceneRows:
-    """The rows of one scene: features, and for each number of labelled points, which and what."""
-
-    def __init__(
-        self,
-        source: FeatureSource,
-        scene: LabelledScene,
-        number: int,
-        regimes: Regimes,
-        voxels_per_scene: int,
-        generator: torch.Generator,
-    ) -> None:
-        self.number = number
+        scene = scenes[number]
         found = source(scene)
-        inverse, num_voxels = found.inverse.cpu(), found.features.num_points
-        voxels: dict[int, Tensor] = {}
-        self.label: dict[int, Tensor] = {}
-        for count in regimes.counts:
-            segment = torch.from_numpy(regimes.keep(scene.segment, count, number))
-            label = voxel_label(segment, inverse, num_voxels)
-            known = (label != IGNORED).nonzero()[:, 0]
-            if count == 0:
-                known = draw_rows(known, voxels_per_scene, generator)
-            voxels[count], self.label[count] = known, label[known]
+        labels = _labels(scene, number, found, regimes)
+        voxels = {count: (label != IGNORED).nonzero()[:, 0] for count, label in labels.items()}
+        if 0 in voxels:
+            voxels[0] = draw_rows(voxels[0], voxels_per_scene, scene_generator(seed, number))
         kept = torch.unique(torch.cat(list(voxels.values())))
-        self.row = {count: torch.searchsorted(kept, known) for count, known in voxels.items()}
-        self.feat = half_features(
+        labelled = {
+            count: LabelledRows(
+                row=torch.searchsorted(kept, chosen),
+                label=labels[count][chosen],
+                scene=torch.full_like(chosen, number),
+            )
+            for count, chosen in voxels.items()
+        }
+        feat = half_features(
             found.features.select(kept.to(found.inverse.device)),
             f'{scene.name}: features of {source.name}',
             'set sampling.normalize=level or linear.features=augmented',
         )
+        offset, has_offset = _objects(scene, found, kept, targets)
+        parts.append(
+            CachedRows(feat=feat, labelled=labelled, offset=offset, has_offset=has_offset)
+        )
+    return _joined(parts)
+
+
+def voxel_places(scene: LabelledScene, inverse: Tensor, num_voxels: int) -> Tensor:
+    """Return the (V, 3) float32 means of the points of each voxel [m].
+
+    Args:
+        scene: N points.
+        inverse: (N,) int64, voxel of each.
+        num_voxels: V.
+    """
+    coord = torch.from_numpy(scene.coord).to(inverse.device).double()
+    total = coord.new_zeros(num_voxels, 3).index_add_(0, inverse, coord)
+    count = torch.bincount(inverse, minlength=num_voxels)
+    return (total / count.clamp(min=1)[:, None]).float()
+
+
+def _labels(
+    scene: LabelledScene, number: int, found: SceneFeatures, regimes: Regimes
+) -> dict[int, Tensor]:
+    """Return the (V,) labels of voxels that each number of labelled points leaves."""
+    inverse, num_voxels = found.inverse.cpu(), found.features.num_points
+    return {
+        count: voxel_label(
+            torch.from_numpy(regimes.keep(scene.segment, count, number)), inverse, num_voxels
+        )
+        for count in regimes.counts
+    }
+
+
+def _objects(
+    scene: LabelledScene, found: SceneFeatures, kept: Tensor, targets: Targets | None
+) -> tuple[Tensor, Tensor]:
+    """Return the (R, 3) offsets and (R,) has_offset of the voxels that are kept."""
+    if targets is None:
+        return torch.zeros(len(kept), 3), torch.zeros(len(kept), dtype=torch.bool)
+    place = voxel_places(scene, found.inverse, found.features.num_points)
+    told = targets(scene, found.inverse, place)
+    return told.offset.cpu()[kept], told.has_offset.cpu()[kept]
+
+
+def _joined(parts: Sequence[CachedRows]) -> CachedRows:
+    """Put the rows of scenes one after the other."""
+    starts = torch.tensor([0, *(len(part.feat) for part in parts)]).cumsum(0).tolist()
+    labelled = {}
+    for count in parts[0].labelled:
+        mine = [part.labelled[count] for part in parts]
+        labelled[count] = LabelledRows(
+            row=torch.cat([rows.row + start for rows, start in zip(mine, starts, strict=False)]),
+            label=torch.cat([rows.label for rows in mine]),
+            scene=torch.cat([rows.scene for rows in mine]),
+        )
+    return CachedRows(
+        feat=torch.cat([part.feat for part in parts]),
+        labelled=labelled,
+        offset=torch.cat([part.offset for part in parts]),
+        has_offset=torch.cat([part.has_offset for part in parts]),
+    )

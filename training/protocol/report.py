@@ -1,0 +1,179 @@
+"""What the protocol leaves behind: a table over seeds, and a file with all that made it."""
+
+import json
+import math
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from concerto_ros.config.tree import Value
+from training.comparison.report import interval
+from training.protocol.reference import END_TO_END, published
+from training.protocol.regimes import Regime
+
+_COLUMNS = {
+    'linear': {'mIoU': 'miou', 'mIoU of present': 'miou_of_present', 'mAcc': 'macc',
+               'allAcc': 'allacc'},
+    'instances': {'AP50': 'map50', 'AP25': 'map25', 'AP': 'map'},
+}  # fmt: skip
+_COLUMNS['knn'] = _COLUMNS['linear']
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What one probe found with one seed.
+
+    Attributes:
+        seed: Of everything random.
+        probe: 'linear', 'knn' or 'instances'.
+        levels: Name of the set of levels.
+        regime: What there was to learn from.
+        num_channels: Of these levels.
+        num_scenes: That it learned from.
+        num_rows: Labelled voxels that it learned from; those of the bank, for knn; 0: not
+            counted, because they were drawn anew in each step.
+        scores: By name, in 0..1; NaN where the truth has nothing to find.
+        classes: Scores of each class by its name.
+        seconds: Of training.
+    """
+
+    seed: int
+    probe: str
+    levels: str
+    regime: Regime
+    num_channels: int
+    num_scenes: int
+    num_rows: int
+    scores: Mapping[str, float]
+    classes: Mapping[str, Mapping[str, Any]]
+    seconds: float
+
+    @property
+    def row(self) -> tuple[str, str, Regime]:
+        """What entries of different seeds have in common."""
+        return self.probe, self.levels, self.regime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderReport:
+    """The encoder of one seed.
+
+    Attributes:
+        seed: Of everything random.
+        name: Of the encoder.
+        facts: What it says of itself: parameters, hash of weights.
+        num_channels: Of each level, finest first.
+        last: Index of the level that the network computes last.
+        seconds: Of each stage.
+    """
+
+    seed: int
+    name: str
+    facts: Mapping[str, str | int]
+    num_channels: Sequence[int]
+    last: int
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolReport:
+    """All that was found.
+
+    Attributes:
+        entries: Of all seeds.
+        encoders: Of each seed.
+        vocabulary: Name of the list of classes.
+        num_scenes: For training and for validation.
+        settings: Effective ones by dotted name.
+        data_hash: SHA-256 of the clouds and labels that were read.
+        code: Versions and git hash.
+        lists: Scenes and labelled points of each seed, that others can use the same.
+    """
+
+    entries: Sequence[Entry]
+    encoders: Sequence[EncoderReport]
+    vocabulary: str
+    num_scenes: tuple[int, int]
+    settings: Mapping[str, Value]
+    data_hash: str
+    code: Mapping[str, str]
+    lists: Mapping[str, Any]
+
+    def table(self) -> str:
+        """Return means over seeds in percent, beside what is published."""
+        probes = dict.fromkeys(entry.probe for entry in self.entries)
+        tables = [self._table('linear', [p for p in probes if p != 'instances'])]
+        if 'instances' in probes:
+            tables.append(self._table('instances', ['instances']))
+        return '\n'.join([self._heading(), *filter(None, tables)])
+
+    def for_the_node(self) -> str:
+        """Return nothing: the node has probes of its own (`training.probe`)."""
+        return ''
+
+    def write(self, folder: Path) -> None:
+        """Write table.md, results.json and lists.json."""
+        (folder / 'table.md').write_text(self.table())
+        content = {**asdict(self), 'entries': [_content(entry) for entry in self.entries]}
+        lists = content.pop('lists')
+        (folder / 'results.json').write_text(json.dumps(content, indent=1) + '\n')
+        (folder / 'lists.json').write_text(json.dumps(lists) + '\n')
+
+    def _heading(self) -> str:
+        names = ', '.join(dict.fromkeys(encoder.name for encoder in self.encoders))
+        widths = self.encoders[0].num_channels
+        return (
+            f'{names}: {len(widths)} levels, {sum(widths)} channels; '
+            f'mean of {len(self.encoders)} seeds in percent ± standard deviation '
+            '(95 % interval of the mean)\n'
+        )
+
+    def _table(self, kind: str, probes: Sequence[str]) -> str:
+        columns = _COLUMNS[kind]
+        rows: dict[tuple[str, str, Regime], list[Entry]] = {}
+        for entry in self.entries:
+            if entry.probe in probes:
+                rows.setdefault(entry.row, []).append(entry)
+        if not rows:
+            return ''
+        titles = ['probe', 'levels', 'scenes', 'points', *columns]
+        lines = [f'| {" | ".join(titles)} |', '|' + '---|' * len(titles)]
+        for (probe, levels, regime), entries in rows.items():
+            cells = [_spread([e.scores[key] for e in entries]) for key in columns.values()]
+            lines.append(f'| {probe} | {levels} | {_told(regime)} | {" | ".join(cells)} |')
+        lines += self._published(rows, ' | ' * (len(columns) - 1))
+        return '\n'.join(lines) + '\n'
+
+    def _published(self, rows: Collection[tuple[str, str, Regime]], empty: str) -> list[str]:
+        """Return lines of what is published for the probes and regimes of some rows."""
+        shown = {(probe, regime) for probe, _, regime in rows}
+        shown |= {(END_TO_END, regime) for probe, _, regime in rows if probe != 'instances'}
+        return [
+            f'| published: {probe}, {name} | all | {_told(regime)} | {percent:.1f}{empty} |'
+            for probe, name, regime, percent in published(self.vocabulary)
+            if (probe, regime) in shown
+        ]
+
+
+def _content(entry: Entry) -> dict[str, Any]:
+    content = asdict(entry)
+    del content['regime']
+    scores = {name: None if math.isnan(x) else x for name, x in entry.scores.items()}
+    return {**content, **entry.regime._asdict(), 'scores': scores}
+
+
+def _told(regime: Regime) -> str:
+    points = str(regime.points_per_scene) if regime.points_per_scene else 'all'
+    return f'{100 * regime.scene_share:g} % | {points}'
+
+
+def _spread(shares: Sequence[float]) -> str:
+    """Return mean, standard deviation and interval, in percent."""
+    values = [100 * share for share in shares]
+    mean = statistics.fmean(values)
+    if len(values) < 2 or math.isnan(mean):
+        return f'{mean:.2f}'
+    low, high = interval(values)
+    return f'{mean:.2f} ± {statistics.stdev(values):.2f} ({low:.2f} .. {high:.2f})'

@@ -1,0 +1,212 @@
+"""Trains every probe on every set of levels in every regime, for one seed."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from training.datasets.labelled import LabelledScene
+from training.evaluation.class_lists import ClassList
+from training.evaluation.features import FeatureSource
+from training.protocol.augmented import AugmentedCrops, train_on_scenes
+from training.protocol.config import ProtocolConfig
+from training.protocol.instances.probe import InstanceProbe
+from training.protocol.instances.rows import InstanceRows
+from training.protocol.judges import InstanceJudge, Judge, SegmentationJudge
+from training.protocol.knn import KnnClassifier
+from training.protocol.level_set import LevelSet
+from training.protocol.linear import train_on_cache
+from training.protocol.regimes import Regime, Regimes
+from training.protocol.rows import CachedRows, LabelledRows, cache_rows
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """A probe that was trained.
+
+    Attributes:
+        probe: Its name.
+        levels: That it reads.
+        regime: What there was to learn from.
+        num_rows: As for `Entry`.
+        seconds: Of training.
+        judge: Tells how good it is.
+    """
+
+    probe: str
+    levels: LevelSet
+    regime: Regime
+    num_rows: int
+    seconds: float
+    judge: Judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """Trains the probes of one seed.
+
+    Attributes:
+        config: All settings.
+        classes: What is to be told apart.
+        source: Of the features of all levels.
+        level_sets: To judge.
+        scenes: For training.
+        regimes: What of them there is to learn from.
+        seed: Of everything random.
+        device: Where probes are trained.
+    """
+
+    config: ProtocolConfig
+    classes: ClassList
+    source: FeatureSource
+    level_sets: Sequence[LevelSet]
+    scenes: Sequence[LabelledScene]
+    regimes: Regimes
+    seed: int
+    device: torch.device
+
+    def cache(self) -> CachedRows | None:
+        """Return the features that probes learn from; None if none needs them.
+
+        Raises:
+            ConfigError: The instance probe has no class to find.
+            ConcertoError: A feature is not finite, or too large.
+            SourceError: A scene cannot be read.
+        """
+        if self._on_scenes and self.config.chosen == ('linear',):
+            return None
+        return cache_rows(
+            self.source,
+            self.scenes,
+            self.regimes,
+            self.config.cache.voxels_per_scene,
+            self.seed,
+            self._instances.targets if 'instances' in self.config.chosen else None,
+        )
+
+    @cached_property
+    def _instances(self) -> InstanceProbe:
+        c = self.config
+        return InstanceProbe(self.classes, c.instances, c.data.voxel_size, self.device)
+
+    @property
+    def _on_scenes(self) -> bool:
+        return self.config.linear.features == 'augmented'
+
+    def teach(self, rows: CachedRows | None) -> Iterator[Taught]:
+        """Yield each probe when it is trained.
+
+        Raises:
+            ConcertoError: Nothing has a label, or what was trained is not finite.
+        """
+        for regime in self.regimes.all:
+            if rows is not None:
+                labelled = rows.labelled[regime.points_per_scene]
+                yield from self._on_cache(rows, labelled, regime)
+            if self._on_scenes and 'linear' in self.config.chosen:
+                yield from self._linear_on_scenes(regime)
+
+    def _on_cache(
+        self, rows: CachedRows, labelled: LabelledRows, regime: Regime
+    ) -> Iterator[Taught]:
+        teachers = {'linear': self._linear, 'knn': self._knn, 'instances': self._objects}
+        labelled = labelled.of_scenes(self.regimes.scenes(regime))
+        for probe in self.config.chosen:
+            if probe == 'linear' and self._on_scenes:
+                continue
+            if probe == 'instances' and regime.points_per_scene:
+                continue  # a centre needs the whole object
+            for levels in self.level_sets:
+                start = time.perf_counter()
+                judge, num_rows = teachers[probe](rows, labelled, levels)
+                yield self._taught(probe, levels, regime, num_rows, start, judge)
+
+    def _linear(
+        self, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
+    ) -> tuple[Judge, int]:
+        names, config = self.classes.names, self.config.linear
+        classifier = train_on_cache(
+            rows, labelled, levels, len(names), config, self.seed, self.device
+        )
+        return SegmentationJudge(classifier, levels, names), len(labelled)
+
+    def _knn(
+        self, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
+    ) -> tuple[Judge, int]:
+        names, config = self.classes.names, self.config.knn
+        classifier = KnnClassifier(
+            rows, labelled, levels, len(names), config, self.seed, self.device
+        )
+        return SegmentationJudge(classifier, levels, names), classifier.bank_size
+
+    def _objects(
+        self, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
+    ) -> tuple[Judge, int]:
+        mine = InstanceRows(
+            feat=levels.take(rows.feat[labelled.row]),
+            label=labelled.label,
+            offset=rows.offset[labelled.row],
+            has_offset=rows.has_offset[labelled.row],
+            scene=labelled.scene,
+        )
+        classifier = self._instances.train(mine, self.seed)
+        return InstanceJudge(classifier, levels, self._instances.scores()), len(labelled)
+
+    def _linear_on_scenes(self, regime: Regime) -> Iterator[Taught]:
+        config, names = self.config.linear, self.classes.names
+        start = time.perf_counter()
+        scenes = RegimeScenes(self.scenes, self.regimes, regime)
+        crops = AugmentedCrops(scenes, config, self.config.data.voxel_size, self.seed)
+        classifiers = train_on_scenes(
+            self.source, crops, self.level_sets, len(names), config, self.seed, self.device
+        )
+        for classifier, levels in zip(classifiers, self.level_sets, strict=True):
+            judge = SegmentationJudge(classifier, levels, names)
+            yield self._taught('linear', levels, regime, 0, start, judge)
+
+    def _taught(
+        self,
+        probe: str,
+        levels: LevelSet,
+        regime: Regime,
+        num_rows: int,
+        start: float,
+        judge: Judge,
+    ) -> Taught:
+        seconds = round(time.perf_counter() - start, 2)
+        _log.info(
+            'seed %d: %s on %s, %g of the scenes, %s points: %.1f s',
+            self.seed, probe, levels.name, *regime, seconds,
+        )  # fmt: skip
+        return Taught(
+            probe=probe, levels=levels, regime=regime, num_rows=num_rows, seconds=seconds,
+            judge=judge,
+        )  # fmt: skip
+
+
+class RegimeScenes(Sequence[LabelledScene]):
+    """The scenes of a regime, with the labels that it leaves.
+
+    Args:
+        scenes: All training scenes.
+        regimes: Knows which, and which labels.
+        regime: One of them.
+    """
+
+    def __init__(self, scenes: Sequence[LabelledScene], regimes: Regimes, regime: Regime) -> None:
+        self._scenes, self._regimes = scenes, regimes
+        self._numbers, self._count = regimes.scenes(regime), regime.points_per_scene
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        number = self._numbers[index]
+        scene = self._scenes[number]
+        return replace(scene, segment=self._regimes.keep(scene.segment, self._count, number))
