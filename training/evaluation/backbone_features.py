@@ -74,7 +74,7 @@ def load_backbone(checkpoint: str, size: Any, seed: int) -> PointTransformerV3:
         CheckpointError: The file cannot be used.
     """
     if checkpoint != RANDOM:
-        return _encoder(load_checkpoint(checkpoint)[0])
+        return encoder_of(load_checkpoint(checkpoint)[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PointTransformerV3(backbone_config(BackboneSection(size=size))).eval()
@@ -101,7 +101,8 @@ def fits_voxels(checkpoint: str, voxel_size: float) -> bool:
     return False
 
 
-def _encoder(model: PointTransformerV3) -> PointTransformerV3:
+def encoder_of(model: PointTransformerV3) -> PointTransformerV3:
+    """Return a network without its decoder, frozen; weights are shared."""
     with torch.device('meta'):
         encoder = PointTransformerV3(replace(model.config, enc_mode=True))
     tensors = model.state_dict()

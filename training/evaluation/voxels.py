@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from concerto_ros.model import PreparedCloud, Recipe, prepare_cloud
+from concerto_ros.model import PreparedCloud, Recipe, lattice_origin, prepare_cloud
 from training.datasets.labelled import LabelledScene
 from training.structures import IGNORED
 
@@ -13,6 +13,25 @@ def scene_voxels(scene: LabelledScene, recipe: Recipe, device: torch.device) -> 
     parts = (scene.coord, scene.color, scene.normal)
     coord, color, normal = (torch.from_numpy(part).to(device) for part in parts)
     return prepare_cloud(coord, color, normal, recipe=recipe)
+
+
+def voxels_and_origin(
+    scene: LabelledScene, voxel_size: float, device: torch.device
+) -> tuple[PreparedCloud, Tensor]:
+    """Return the voxels of a scene, and where they begin.
+
+    Args:
+        scene: Of N points.
+        voxel_size: Their edge [m].
+        device: Where they are made.
+
+    Returns:
+        Voxels of `scene_voxels`, and the (3,) float64 lowest corner of voxel (0, 0, 0) in the
+        frame of the scene [m].
+    """
+    recipe = Recipe(voxel_size=voxel_size)
+    origin = lattice_origin(torch.from_numpy(scene.coord).to(device), recipe)
+    return scene_voxels(scene, recipe, device), origin
 
 
 def voxel_label(label: Tensor, inverse: Tensor, num_voxels: int) -> Tensor:

@@ -5,11 +5,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from concerto_ros.errors import ConfigError
-from concerto_ros.model import Recipe, lattice_origin
+from concerto_ros.errors import ConcertoError, ConfigError
 from training.datasets.labelled import LabelledScene
 from training.evaluation.features import SceneFeatures
-from training.evaluation.voxels import scene_voxels
+from training.evaluation.voxels import voxels_and_origin
 from training.protocol.hierarchy import HierarchicalEncoder, Hierarchy
 from training.protocol.sampling import Mode, Normalize, SampledFeatures
 
@@ -49,31 +48,50 @@ class HierarchySource:
         self.name = encoder.name
         self.num_channels = sum(encoder.num_channels[level] for level in levels)
         self._encoder = encoder
-        self._recipe = Recipe(voxel_size=voxel_size)
+        self._voxel_size = voxel_size
         self._mode, self._query = mode, query
         self._levels, self._normalize = levels, normalize
         self._device = device
 
     @torch.no_grad()
     def __call__(self, scene: LabelledScene) -> SceneFeatures:
-        """Return (V, C) `SampledFeatures` of a scene."""
+        """Return (V, C) `SampledFeatures` of a scene.
+
+        Raises:
+            ConcertoError: The levels of the encoder are others than it says.
+        """
         hierarchy = self._encoder(scene)
+        check_channels(hierarchy, self._encoder)
         position, inverse = self._places(scene, hierarchy)
         features = SampledFeatures(hierarchy, position, self._mode, self._levels, self._normalize)
         return SceneFeatures(features=features, inverse=inverse)
 
     def _places(self, scene: LabelledScene, hierarchy: Hierarchy) -> tuple[Tensor, Tensor]:
         """Return the (V, 3) positions [base voxels], and the (N,) position of each point."""
-        coord = torch.from_numpy(scene.coord).to(self._device)
         origin = hierarchy.origin.to(self._device)
         if self._query == 'point':
+            coord = torch.from_numpy(scene.coord).to(self._device)
             position = (coord.double() - origin) / hierarchy.voxel_size
             return position, torch.arange(len(coord), device=self._device)
-        prepared = scene_voxels(scene, self._recipe, self._device)
-        shift = (lattice_origin(coord, self._recipe) - origin) / hierarchy.voxel_size
+        prepared, own_origin = voxels_and_origin(scene, self._voxel_size, self._device)
+        shift = (own_origin - origin) / hierarchy.voxel_size
         center = prepared.points.grid_coord.double() + 0.5
-        position = center * (self._recipe.voxel_size / hierarchy.voxel_size) + shift
+        position = center * (self._voxel_size / hierarchy.voxel_size) + shift
         return (position * _STEPS).round() / _STEPS, prepared.inverse
+
+
+def check_channels(hierarchy: Hierarchy, encoder: HierarchicalEncoder) -> None:
+    """Refuse levels that have not as many channels as the encoder says.
+
+    Raises:
+        ConcertoError: They have not.
+    """
+    found = tuple(level.feat.shape[1] for level in hierarchy.levels)
+    if found != tuple(encoder.num_channels):
+        raise ConcertoError(
+            f'{encoder.name} gave levels of {found} channels, but says {encoder.num_channels}: '
+            'let num_channels list the channels of each level, finest first'
+        )
 
 
 def level_sets(text: str, encoder: HierarchicalEncoder) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,111 @@
+"""Encoders by name, as `encoder.name` gives them.
+
+concerto:CHECKPOINT     published name, file or state of training; concerto:random#SIZE: untrained
+masked:FILE             U-Net of a state of training.pretrain_masked; masked:FILE#teacher
+msm:FILE                released network of masked scene modelling; msm:FILE#SIZE for another size,
+                        msm:random#SIZE: untrained
+python:MODULE:FUNCTION  FUNCTION(device) returns the encoder; example.py is one
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from concerto_ros.errors import ConfigError
+from training.evaluation.backbone_features import RANDOM
+from training.masked_scene.config import NetworkSection
+from training.networks.unet import UNet
+from training.protocol.config import ProtocolConfig
+from training.protocol.encoders.concerto import ConcertoEncoder, load_concerto
+from training.protocol.encoders.masked import load_masked, load_released, new_network
+from training.protocol.encoders.unet import UNetEncoder
+from training.protocol.hierarchy import HierarchicalEncoder
+
+_RELEASED = 'released'
+_TRAINED_ON = {_RELEASED: 0.02, 'ablation': 0.04}  # m, voxels of published sizes
+
+
+class _Request(NamedTuple):
+    """What is asked for: the whole name, what stands after the colon, before and after a #."""
+
+    name: str
+    file: str
+    option: str
+    config: ProtocolConfig
+    seed: int
+    device: torch.device
+
+
+def make_encoder(config: ProtocolConfig, seed: int, device: torch.device) -> HierarchicalEncoder:
+    """Return the encoder that the settings name, frozen.
+
+    Args:
+        config: Of which `encoder`, `run.precision` and, for networks that do not tell on which
+            voxels they were trained, `data.voxel_size` matter.
+        seed: Stands where the name has {seed}; also of untrained weights.
+        device: Where it runs.
+
+    Raises:
+        ConfigError: There is no such encoder.
+        CheckpointError: Its weights cannot be used.
+    """
+    makers: dict[str, Callable[[_Request], HierarchicalEncoder]] = {
+        'concerto': _concerto, 'masked': _masked, 'msm': _msm, 'python': _python,
+    }  # fmt: skip
+    name = config.encoder.name.replace('{seed}', str(seed))
+    kind, _, rest = name.partition(':')
+    file, _, option = rest.partition('#')
+    if kind not in makers or not file:
+        raise ConfigError(
+            'encoder.name must be concerto:CHECKPOINT, masked:FILE, msm:FILE or '
+            f'python:MODULE:FUNCTION, got "{name}"'
+        )
+    return makers[kind](_Request(name, file, option, config, seed, device))
+
+
+def _concerto(asked: _Request) -> HierarchicalEncoder:
+    config = asked.config
+    network, voxel_size = load_concerto(
+        asked.file, asked.option or 'base', asked.seed, config.data.voxel_size
+    )
+    return ConcertoEncoder(network, asked.name, voxel_size, asked.device, config.run.precision)
+
+
+def _masked(asked: _Request) -> HierarchicalEncoder:
+    if asked.option not in ('', 'student', 'teacher'):
+        raise ConfigError(f'{asked.name}: after # must be student or teacher')
+    network, voxel_size = load_masked(Path(asked.file), asked.option or 'student')
+    return _unet(asked, network, voxel_size)
+
+
+def _msm(asked: _Request) -> HierarchicalEncoder:
+    size, voxel_size = asked.option or _RELEASED, asked.config.data.voxel_size
+    if asked.file == RANDOM:
+        section = NetworkSection(kind='hunet', size=size)
+        return _unet(asked, new_network(section, asked.seed), voxel_size)
+    network = load_released(Path(asked.file), size)
+    return _unet(asked, network, _TRAINED_ON.get(size, voxel_size))
+
+
+def _unet(asked: _Request, network: UNet, voxel_size: float) -> HierarchicalEncoder:
+    config = asked.config
+    return UNetEncoder(
+        network, asked.name, voxel_size, config.encoder.family, asked.device, config.run.precision
+    )
+
+
+def _python(asked: _Request) -> HierarchicalEncoder:
+    module, _, function = asked.file.partition(':')
+    try:
+        make: Callable[[torch.device], HierarchicalEncoder] = getattr(
+            import_module(module), function
+        )
+    except (ImportError, AttributeError, ValueError) as err:
+        raise ConfigError(
+            f'{asked.name}: cannot be imported ({err}): write python:MODULE:FUNCTION, with a '
+            'module that Python finds from where you are'
+        ) from err
+    return make(asked.device)

@@ -1,0 +1,89 @@
+"""U-Nets out of states of masked scene modelling, and out of the released checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from concerto_ros.config.tree import build
+from concerto_ros.errors import CheckpointError
+from training.checkpoint import load_state, tensor_difference
+from training.masked_scene.config import NetworkSection
+from training.networks.make import make_network
+from training.networks.unet import UNet
+
+_RELEASED = 'module.student.'  # before the names of the network
+_SETTING = 'network.'
+
+
+def load_masked(path: Path, part: str) -> tuple[UNet, float]:
+    """Return a U-Net of a state of `training.pretrain_masked`, and its voxel size [m].
+
+    Args:
+        path: Of the state.
+        part: student or teacher.
+
+    Raises:
+        CheckpointError: The file is no such state, or has no such network.
+    """
+    state = load_state(path)
+    settings = {
+        name.removeprefix(_SETTING): value
+        for name, value in state.settings.items()
+        if name.startswith(_SETTING)
+    }
+    if not settings:
+        raise CheckpointError(
+            f'{path}: is a state of another training than pretrain_masked: judge the encoder in '
+            f'it as concerto:{path}'
+        )
+    network = new_network(build(NetworkSection, settings))
+    _fill(network, state.state_dict, f'{part}.', path)
+    return network, float(state.settings['data.voxel_size'])
+
+
+def load_released(path: Path, size: str) -> UNet:
+    """Return the network of a checkpoint as its authors release it.
+
+    Args:
+        path: Of a file that holds, under `state_dict` or `model`, tensors of which the names of
+            those of the network begin with `module.student.`; others are left out.
+        size: As in `NetworkSection`.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or the tensors are not exactly those of
+            the network.
+    """
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError as err:
+        raise CheckpointError(f'{path}: there is no such file') from err
+    except Exception as err:  # what damaged files raise is open-ended
+        raise CheckpointError(
+            f'{path}: cannot be read as a checkpoint ({type(err).__name__}: {err}): copy it anew'
+        ) from err
+    tensors = content.get('state_dict', content.get('model', {}))
+    network = new_network(NetworkSection(kind='hunet', size=size))
+    _fill(network, tensors, _RELEASED, path)
+    return network
+
+
+def new_network(section: NetworkSection, seed: int = 0) -> UNet:
+    """Return a network of random weights; leaves the global generator alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make_network(section)
+
+
+def _fill(network: UNet, tensors: Mapping[str, Tensor], prefix: str, path: Path) -> None:
+    own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    if not own:
+        found = ', '.join(list(tensors)[:3]) or 'none'
+        raise CheckpointError(
+            f'{path}: has no network under {prefix}*, found tensors such as {found}: the teacher '
+            'is absent where targets were shallow'
+        )
+    if difference := tensor_difference(network.state_dict(), own):
+        raise CheckpointError(f'{path}: is another network than its settings say: {difference}')
+    network.load_state_dict(own)

@@ -1,0 +1,134 @@
+"""UNetEncoder: the maps of a U-Net of masked scene modelling as levels."""
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from operator import mul
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from concerto_ros.model import PointBatch, make_plan, precision
+from training.datasets.labelled import LabelledScene
+from training.evaluation.voxels import voxels_and_origin
+from training.networks.unet import UNet, in_plan_order
+from training.protocol.encoders.facts import frozen, network_facts
+from training.protocol.hierarchy import Hierarchy, Level
+
+Family = Literal['encoder', 'decoder', 'both']
+
+
+class _Map(NamedTuple):
+    """One of the maps that are levels."""
+
+    family: str
+    stage: int
+
+    @property
+    def name(self) -> str:
+        return f'{self.family} {self.stage}'
+
+
+class UNetEncoder:
+    """Levels of the encoder, the decoder, or both; then of equal stride the encoder's first.
+
+    Args:
+        network: Moved to `device`, frozen.
+        name: For the tables.
+        voxel_size: Of its input [m].
+        family: Whose maps are levels.
+        device: Where it runs.
+        number_format: As for `concerto_ros.model.precision`.
+    """
+
+    def __init__(
+        self,
+        network: UNet,
+        name: str,
+        voxel_size: float,
+        family: Family,
+        device: torch.device,
+        number_format: str,
+    ) -> None:
+        geometry = network.geometry
+        families = ('encoder', 'decoder') if family == 'both' else (family,)
+        self._maps = [_Map(f, s) for s in range(geometry.num_stages) for f in families]
+        widths = {'encoder': geometry.enc_channels, 'decoder': network.channels}
+        self.name = name
+        self.num_channels = tuple(widths[m.family][m.stage] for m in self._maps)
+        self._has_decoder = family != 'encoder'
+        final = _Map('decoder', 0) if self._has_decoder else self._maps[-1]
+        self.last = self._maps.index(final)
+        self.facts: Mapping[str, str | int] = {
+            **network_facts(network, voxel_size),
+            'family': family,
+        }
+        self.network = frozen(network, device)
+        self._strides = tuple(accumulate((1, *geometry.stride), mul))
+        self._voxel_size = voxel_size
+        self._device, self._number_format = device, number_format
+
+    @torch.no_grad()
+    def __call__(self, scene: LabelledScene) -> Hierarchy:
+        """Return the features of a scene, finest level first."""
+        points, origin = nearest_points(scene, self._voxel_size, self._device)
+        network = self.network
+        plan = make_plan(points.grid_coord, points.offset, network.geometry, depth=network.depth)
+        points = in_plan_order(points, plan)
+        token = torch.zeros(network.token_channels, device=self._device)
+        with precision(self._number_format, self._device):
+            feats: dict[str, Sequence[Tensor]] = {'encoder': network.encode(points, plan)}
+            if self._has_decoder:
+                feats['decoder'] = network.decode(feats['encoder'], None, token, plan)
+        levels = tuple(
+            Level(
+                name=m.name,
+                feat=feats[m.family][m.stage].float(),
+                coord=plan.stages[m.stage].cells.grid_coord,
+                stride=self._strides[m.stage],
+            )
+            for m in self._maps
+        )
+        return Hierarchy(levels=levels, voxel_size=self._voxel_size, origin=origin)
+
+
+def nearest_points(
+    scene: LabelledScene, voxel_size: float, device: torch.device
+) -> tuple[PointBatch, Tensor]:
+    """Return the voxels of a scene, each as the point nearest to its centre, and their origin.
+
+    In training a voxel is one of its points, drawn, and no mean of them; this one is the same at
+    every call: of equally near points the first. Channels, cells and origin are those of
+    `voxels_and_origin`.
+    """
+    prepared, origin = voxels_and_origin(scene, voxel_size, device)
+    grid, inverse = prepared.points.grid_coord, prepared.inverse
+    coord, color, normal = (
+        torch.from_numpy(part).to(device) for part in (scene.coord, scene.color, scene.normal)
+    )
+    place = (coord.double() - origin) / voxel_size
+    row = _first_of_least((place - grid[inverse] - 0.5).square().sum(1), inverse, len(grid))
+    centered = coord[row] - _middle_of_floor(coord)
+    points = PointBatch(
+        coord=centered,
+        grid_coord=grid,
+        feat=torch.cat([centered, color[row] / 255, normal[row]], dim=1),
+        offset=prepared.points.offset,
+    )
+    return points, origin
+
+
+def _middle_of_floor(coord: Tensor) -> Tensor:
+    """Return (3,): the middle in x and y, the lowest in z."""
+    low, high = coord.aminmax(dim=0)
+    center = (low + high) / 2
+    center[2] = low[2]
+    return center
+
+
+def _first_of_least(value: Tensor, segment: Tensor, num_segments: int) -> Tensor:
+    """Return the (S,) first row of the least value in each segment."""
+    least = value.new_full((num_segments,), torch.inf).scatter_reduce(0, segment, value, 'amin')
+    rows = (value == least[segment]).nonzero()[:, 0]
+    first = torch.full_like(segment[:1], len(value)).expand(num_segments)
+    return first.scatter_reduce(0, segment[rows], rows, 'amin')
