@@ -14,6 +14,8 @@ from concerto_ros.errors import ConcertoError
 from training.masked_scene.config import MaskedConfig
 from training.masked_scene.objective import MaskedSceneObjective
 from training.networks.concerto_unet import ConcertoUNet
+from training.networks.hunet import HUNet
+from training.networks.hunet_config import HUNetConfig
 from training.structures import StepValues
 
 VALUES = StepValues(step=3, lr=0.001, beta1=0.9, weight_decay=0.0, momentum=0.9)
@@ -32,10 +34,25 @@ def tiny_concerto():
     return ConcertoUNet(config)
 
 
+def tiny_hunet():
+    config = HUNetConfig(
+        encoder=(16, 16, 32),
+        decoder=(16, 16, 32),
+        convolution=(1, 1, 1),
+        attention=(0, 0, 1),
+        heads=(1, 1, 2),
+        attention_dropout=0.0,
+    )
+    return HUNet(config)
+
+
+NETWORKS = [TinyUNet, tiny_concerto, tiny_hunet]
+
+
 @pytest.mark.parametrize(
     'settings', [{}, SHALLOW, {'loss.levels': 'last'}, {'loss.levels': '1,2'}]
 )
-@pytest.mark.parametrize('network', [TinyUNet, tiny_concerto])
+@pytest.mark.parametrize('network', NETWORKS)
 def test_terms_and_their_weighted_sum(settings, network, device):
     objective = make_objective(network, **settings).to(device)
     total, terms = objective(make_batch(device=device), VALUES)
@@ -61,7 +78,7 @@ def test_terms_and_their_weighted_sum(settings, network, device):
     ],
 )
 @pytest.mark.parametrize('crop', [60, 1])
-@pytest.mark.parametrize('network', [TinyUNet, tiny_concerto])
+@pytest.mark.parametrize('network', NETWORKS)
 def test_every_parameter_gets_a_gradient_and_the_teacher_none(settings, crop, network):
     """Also where crops of a single voxel leave nothing to hide."""
     objective = make_objective(network, **settings)
@@ -118,6 +135,15 @@ def test_the_student_sees_nothing_of_what_is_hidden(settings):
     assert not torch.equal(terms['level0'], objective(batch, VALUES).terms['level0'])
 
 
+class _Shallow(TinyUNet):
+    depth = (1, 1, 1)
+
+
+def test_curves_are_as_deep_as_the_network_wants_them():
+    with pytest.raises(ConcertoError, match='must fit into 1 levels'):
+        make_objective(_Shallow)(make_batch(), VALUES)
+
+
 def test_the_teacher_sees_everything_of_both_views():
     objective = make_objective(_Recording)
     batch = make_batch()
@@ -127,8 +153,9 @@ def test_the_teacher_sees_everything_of_both_views():
     assert objective.teacher.permutations != objective.student.permutations
 
 
-def test_two_passes_of_a_step_are_equal_and_of_two_steps_are_not():
-    objective, batch = make_objective(tiny_concerto), make_batch()
+@pytest.mark.parametrize('network', NETWORKS)
+def test_two_passes_of_a_step_are_equal_and_of_two_steps_are_not(network):
+    objective, batch = make_objective(network), make_batch()
     first = objective(batch, VALUES).terms
     assert objective(batch, VALUES).terms == first
     assert objective(batch, replace(VALUES, step=4)).terms != first
@@ -158,6 +185,7 @@ def test_a_view_without_hidden_cells_does_not_count(keep):
     [
         (TinyUNet, {}),
         (tiny_concerto, {}),
+        (tiny_hunet, {}),
         (TinyUNet, {'loss.distance': 'mse', 'loss.target_norm': 'layer'}),
         (TinyUNet, SHALLOW),
     ],
@@ -168,7 +196,7 @@ def test_the_loss_falls_on_one_batch(network, settings):
         [p for p in objective.parameters() if p.requires_grad], lr=0.01, weight_decay=0.0
     )
     losses = []
-    for _ in range(25):
+    for _ in range(8):
         total = objective(batch, VALUES).total
         optimizer.zero_grad()
         total.backward()
@@ -193,8 +221,9 @@ def test_the_teacher_follows_and_is_never_noisy():
         torch.testing.assert_close(new, old + 0.25)
 
 
-def test_half_precision_of_the_caller_leaves_losses_in_float32():
-    objective, batch = make_objective(tiny_concerto), make_batch()
+@pytest.mark.parametrize('network', NETWORKS)
+def test_half_precision_of_the_caller_leaves_losses_in_float32(network):
+    objective, batch = make_objective(network), make_batch()
     expected = objective(batch, VALUES)
     with torch.autocast('cpu', torch.bfloat16):
         found = objective(batch, VALUES)
@@ -225,7 +254,7 @@ def test_a_run_stops_when_all_targets_are_alike():
         objective(make_batch(), replace(VALUES, step=4))
 
 
-@pytest.mark.parametrize('network', [TinyUNet, tiny_concerto])
+@pytest.mark.parametrize('network', NETWORKS)
 def test_untrained_networks_have_not_collapsed(network):
     _run_steps(make_objective(network, **WATCH), 8)
 

@@ -94,8 +94,8 @@ class MaskedSceneObjective(nn.Module):
         orders = [draw_permutations(self.student.geometry, generator) for _ in range(2)]
         points, plan = self._crops(batch, orders[0])
         hidden = self._hide(batch, plan, values.step)
-        decoded = self.student(points, plan, self.token, hidden, orders[0])
         targets = self._targets(batch, plan, hidden_cells(hidden, plan), orders[1])
+        decoded = self.student(points, plan, self.token, hidden, orders[0])
         total, terms = self._losses(decoded, targets, plan.num_clouds)
         if self.teacher is not None:
             terms |= self._monitors(targets, values.step)
@@ -189,7 +189,13 @@ class MaskedSceneObjective(nn.Module):
 
 
 def _planned(points: PointBatch, network: UNet, order: Order) -> tuple[PointBatch, Plan]:
-    plan = make_plan(points.grid_coord, points.offset, network.geometry, permutations=order)
+    plan = make_plan(
+        points.grid_coord,
+        points.offset,
+        network.geometry,
+        depth=network.depth,
+        permutations=order,
+    )
     return in_plan_order(points, plan), plan
 
 
