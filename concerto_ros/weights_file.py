@@ -71,7 +71,7 @@ def read_weights_file(name_or_path: str | Path) -> Weights:
             downloaded, or one of
 
             - .pth holding {'config': dict, 'state_dict': dict of tensors}, a state of training
-              that holds 'state_dict' among other things, or only a dict of tensors;
+              that holds 'state_dict' (or 'model') among other things, or only a dict of tensors;
             - .safetensors with the configuration as JSON under "config" in its metadata;
             - folder of config.json and model.safetensors, as `save_pretrained` writes it.
 
@@ -189,7 +189,8 @@ def _unreadable(path: Path, err: Exception) -> CheckpointError:
 def _sections(path: Path, content: Any) -> Weights:
     """Return the parts of what was in a file."""
     content = content if isinstance(content, dict) else {type(content).__name__: None}
-    tensors, config = content.get('state_dict', content), content.get('config', {})
+    tensors, config = content.get('model', content), content.get('config', {})
+    tensors = content.get('state_dict', tensors)
     is_tensors = isinstance(tensors, dict) and all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
     )

@@ -367,8 +367,10 @@ def test_as_released_curves_and_dropout_are_drawn_in_eval_mode():
     network.noise = torch.Generator().manual_seed(3)
     torch.manual_seed(3)
     assert torch.equal(_finest(network, points, plan), first)
+    assert network.inference == 'as released: attention dropout, curves drawn from 3'
     network.noise = None
     assert torch.equal(_finest(network, points, plan), steady)
+    assert network.inference == 'deterministic'
 
 
 def test_as_released_curves_alone_are_those_of_the_generator():

@@ -68,6 +68,13 @@ class HUNet(UNet):
         self.skip = nn.ModuleList(Gain(fine, 1.0) for fine in narrow[1:])
         self.resnet_dec, self.att_dec = _stages(config, config.decoder, levels[::-1])
 
+    @property
+    def inference(self) -> str:
+        """How it computes in eval mode, for results."""
+        if self.noise is None:
+            return 'deterministic'
+        return f'as released: attention dropout, curves drawn from {self.noise.initial_seed()}'
+
     def encode(self, points: PointBatch, plan: Plan) -> list[Tensor]:
         """Return the (M_l, E_l) features of all stages, see `UNet`.
 

@@ -1,11 +1,19 @@
 """Makes the U-Net that settings name."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
 from concerto_ros.errors import ConfigError
-from training.backbone_sizes import SIZES, backbone_config
+from training import backbone_sizes
 from training.config import BackboneSection
 from training.masked_scene.config import NetworkSection
+from training.networks import hunet_config
 from training.networks.concerto_unet import ConcertoUNet
+from training.networks.hunet import HUNet
 from training.networks.unet import UNet
+
+T = TypeVar('T')
 
 
 def make_network(section: NetworkSection) -> UNet:
@@ -14,14 +22,24 @@ def make_network(section: NetworkSection) -> UNet:
     Raises:
         ConfigError: There is no such size.
     """
-    return _concerto(section)
+    return _hunet(section) if section.kind == 'hunet' else _concerto(section)
+
+
+def _hunet(section: NetworkSection) -> UNet:
+    config = _find(section, hunet_config.SIZES)
+    return HUNet(replace(config, drop_path=section.drop_path))
 
 
 def _concerto(section: NetworkSection) -> UNet:
-    for size in SIZES:
-        if size == section.size:
-            named = BackboneSection(size=size, drop_path=section.drop_path)  # type: ignore[arg-type]
-            return ConcertoUNet(backbone_config(named))
-    raise ConfigError(
-        f'network.size of concerto must be one of {", ".join(SIZES)}, got {section.size!r}'
-    )
+    _find(section, backbone_sizes.SIZES)
+    named = BackboneSection(size=section.size, drop_path=section.drop_path)  # type: ignore[arg-type]
+    return ConcertoUNet(backbone_sizes.backbone_config(named))
+
+
+def _find(section: NetworkSection, sizes: Mapping[str, T]) -> T:
+    if section.size not in sizes:
+        raise ConfigError(
+            f'network.size of {section.kind} must be one of {", ".join(sizes)}, '
+            f'got {section.size!r}'
+        )
+    return sizes[section.size]

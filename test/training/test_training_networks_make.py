@@ -1,0 +1,39 @@
+"""The settings of a network name its kind and size."""
+
+import pytest
+
+from concerto_ros.errors import ConfigError
+from training.masked_scene.config import NetworkSection
+from training.networks.concerto_unet import ConcertoUNet
+from training.networks.hunet import HUNet
+from training.networks.hunet_blocks import Branch
+from training.networks.make import make_network
+
+
+def test_settings_name_the_network_and_its_drop_path():
+    network = make_network(NetworkSection(kind='hunet', size='nano', drop_path=0.3))
+    assert isinstance(network, HUNet)
+    kept = [round(part.keep, 3) for part in network.modules() if isinstance(part, Branch)]
+    # Encoder: convolutions at five levels, with attention (two branches) at the last two; then
+    # the decoder, from the coarsest level on.
+    ups = [1, 0.95, 0.9, 0.85, 0.75]
+    assert kept[:5] == ups
+    assert kept[5:9] == [0.8, 0.8, 0.7, 0.7]
+    assert kept[9:14] == [0.7, 0.8, 0.9, 0.95, 1]
+
+
+def test_concerto_is_the_other_kind():
+    network = make_network(NetworkSection(kind='concerto', size='nano', drop_path=0.1))
+    assert isinstance(network, ConcertoUNet)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'message'),
+    [
+        ('hunet', "of hunet must be one of released, ablation, nano, got 'wide'"),
+        ('concerto', "of concerto must be one of nano, tiny, small, base, large, got 'wide'"),
+    ],
+)
+def test_sizes_that_do_not_exist(kind, message):
+    with pytest.raises(ConfigError, match=message):
+        make_network(NetworkSection(kind=kind, size='wide'))
