@@ -1,0 +1,186 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from concerto_ros.errors import ConcertoError, ConfigError, SourceError
+from training.datasets.labelled import LabelledScene
+from training.evaluation.class_lists import ClassList
+from training.evaluation.features import DenseFeatures
+from training.evaluation.training_rows import measure_scaling
+from training.protocol.instances import head as head_module
+from training.protocol.instances.config import InstanceSection
+from training.protocol.instances.head import InstanceLayers
+from training.protocol.instances.loss import instance_loss
+from training.protocol.instances.probe import InstanceProbe
+from training.protocol.instances.rows import InstanceRows
+from training.structures import Links
+
+CPU = torch.device('cpu')
+CLASSES = ClassList('custom', ('wall', 'chair', 'table'))
+QUICK = InstanceSection(epochs=60, batch_size=2)
+EDGE = 0.1  # of a voxel [m]
+SIDE = 5  # voxels of an object along each axis
+
+
+def room(seed):
+    """Two chairs and a table that touch each other, on a wall; one point per voxel."""
+    rng = np.random.default_rng(seed)
+    cube = np.stack(np.meshgrid(*[np.arange(SIDE)] * 3), axis=-1).reshape(-1, 3)
+    corners = np.array([[0, 0, 0], [SIDE, 0, 0], [2 * SIDE, 0, 0], [0, SIDE, 0]])
+    grid = np.concatenate([corner + cube for corner in corners]) + rng.integers(0, 9, 3)
+    coord = (EDGE * (grid + 0.5)).astype(np.float32)
+    return LabelledScene(
+        name=f'room{seed}',
+        coord=coord,
+        color=np.zeros_like(coord),
+        normal=np.zeros_like(coord),
+        segment=np.repeat([1, 1, 2, 0], len(cube)),
+        instance=np.repeat([7, 3, 8, 1], len(cube)),
+        images=np.zeros((0, 8, 8, 3), np.uint8),
+        tokens=np.zeros((0, 0, 0), np.float16),
+        links=Links(point=np.zeros(0, int), image=np.zeros(0, int), patch=np.zeros((0, 2))),
+    )
+
+
+def probe(config=QUICK):
+    return InstanceProbe(CLASSES, config, EDGE, CPU)
+
+
+def features(scene):
+    """Return what tells the class, and the place within the object."""
+    place = (torch.from_numpy(scene.coord) / EDGE).reshape(4, -1, 3)
+    local = (place - place.mean(1, keepdim=True)).reshape(-1, 3)
+    classes = torch.nn.functional.one_hot(torch.from_numpy(scene.segment), 3)
+    return torch.cat([local, 5 * classes], dim=1)
+
+
+def targets_of(scene):
+    inverse, position = torch.arange(len(scene.coord)), torch.from_numpy(scene.coord)
+    return probe().targets(scene, inverse, position)
+
+
+def rows_of(scenes):
+    parts = [(features(scene), targets_of(scene)) for scene in scenes]
+    return InstanceRows(
+        feat=torch.cat([feat for feat, _ in parts]).half(),
+        label=torch.cat([targets.label for _, targets in parts]),
+        offset=torch.cat([targets.offset for _, targets in parts]),
+        has_offset=torch.cat([targets.has_offset for _, targets in parts]),
+        scene=torch.arange(len(parts)).repeat_interleave(4 * SIDE**3),
+    )
+
+
+@pytest.mark.parametrize('offset_head', ['linear', 'mlp'])
+def test_objects_that_touch_are_told_apart(offset_head):
+    instances = probe(replace(QUICK, offset_head=offset_head))
+    classifier = instances.train(rows_of([room(0), room(1)]), seed=0)
+    scores, scene = instances.scores(), room(2)
+    found = classifier(DenseFeatures(features(scene)), torch.from_numpy(scene.coord))
+    scores.add(found, torch.arange(len(scene.coord)), scene)
+    assert scores.result().ap.tolist() == pytest.approx([1, 1])
+    assert (found.score > 0.5).all()
+
+
+def test_unmoved_voxels_are_clusters_too_if_wanted():
+    instances = probe(replace(QUICK, clusters='both'))
+    classifier = instances.train(rows_of([room(0), room(1)]), seed=0)
+    scene = room(2)
+    found = classifier(DenseFeatures(features(scene)), torch.from_numpy(scene.coord))
+    sizes = found.mask.sum(1)
+    pair = 2 * SIDE**3  # the chairs, which touch; their IoU with either is above the overlap
+    assert sizes.tolist() in ([SIDE**3] * 3, [SIDE**3, pair])
+    apart = replace(QUICK, clusters='both', overlap=0.6)
+    classifier = probe(apart).train(rows_of([room(0), room(1)]), seed=0)
+    found = classifier(DenseFeatures(features(scene)), torch.from_numpy(scene.coord))
+    assert sorted(found.mask.sum(1).tolist()) == [SIDE**3] * 3 + [pair]
+
+
+def test_targets_point_from_voxels_to_the_middle_of_their_object():
+    scene = room(0)
+    scene.segment[:2], scene.instance[2] = -1, -1
+    targets = targets_of(scene)
+    assert targets.label[:3].tolist() == [-1, -1, 1]
+    is_wall = torch.arange(len(scene.coord)) >= 3 * SIDE**3
+    assert (
+        targets.has_offset.tolist() == (~is_wall & (torch.arange(len(scene.coord)) > 2)).tolist()
+    )
+    assert not targets.offset[~targets.has_offset].any()
+    rows = slice(3, SIDE**3)  # what is known of the first chair
+    place = torch.from_numpy(scene.coord)[rows]
+    torch.testing.assert_close(place + targets.offset[rows], place.mean(0).expand_as(place))
+
+
+def test_a_voxel_takes_the_object_of_most_of_its_points():
+    scene = room(0)
+    scene.instance[: SIDE**3] = np.arange(SIDE**3) % 5 % 2  # 3 of 5 points are of object 0
+    inverse = torch.cat([torch.arange(SIDE**3) // 5, 25 + torch.arange(3 * SIDE**3)])
+    position = torch.rand(25 + 3 * SIDE**3, 3)
+    targets = probe().targets(scene, inverse, position)
+    goal = position[:25] + targets.offset[:25]
+    torch.testing.assert_close(goal, position[:25].mean(0).expand(25, 3))
+
+
+def test_a_scene_without_objects_cannot_teach():
+    with pytest.raises(SourceError, match=r'room0 has no instance\.npy'):
+        targets_of(replace(room(0), instance=None))
+
+
+def test_the_loss_is_the_published_sum():
+    logits = torch.tensor([[0.0, 0.0], [3.0, 3.0], [9.0, 0.0]])
+    offset = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [5.0, 5.0, 5.0]])
+    true = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    has_offset = torch.tensor([True, True, False])
+    loss = instance_loss(logits, offset, torch.tensor([0, 1, -1]), true, has_offset)
+    assert loss.item() == pytest.approx(math.log(2) + (1 + 3) / 2 - (1 + 0) / 2)
+
+
+def test_a_batch_without_objects_or_labels_has_no_loss():
+    logits, zero = torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3)
+    nothing = torch.zeros(2, dtype=torch.bool)
+    loss = instance_loss(logits, zero, torch.full((2,), -1), zero, nothing)
+    assert loss.item() == 0
+
+
+@pytest.mark.parametrize('offset_head', ['linear', 'mlp'])
+def test_the_frozen_head_does_what_was_trained(monkeypatch, offset_head):
+    monkeypatch.setattr(head_module, '_HIDDEN_AT_ONCE', 4)
+    generator = torch.Generator().manual_seed(0)
+    feat = 3 + 20 * torch.randn(50, 6, generator=generator)
+    scaling = measure_scaling(feat)
+    layers = InstanceLayers(6, 3, offset_head, generator)
+    layers(scaling(feat))  # gives the norm its statistics
+    logits, offset = layers.eval()(scaling(feat))
+    found, moved = layers.frozen(scaling)(DenseFeatures(feat), CPU)
+    torch.testing.assert_close(found, logits, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(moved, offset, atol=1e-5, rtol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_objects():
+    rows, scene = rows_of([room(0), room(1)]), room(2)
+    feat, position = DenseFeatures(features(scene)), torch.from_numpy(scene.coord)
+    config = replace(QUICK, epochs=2)
+    first, again, other = (probe(config).train(rows, seed)(feat, position) for seed in (0, 0, 1))
+    assert first.score.tolist() == again.score.tolist() != other.score.tolist()
+
+
+def test_numbers_of_any_size_and_count_are_learnt_alike():
+    rows, scene = rows_of([room(0), room(1)]), room(2)
+    large = replace(rows, feat=1000 * rows.feat)
+    twice = replace(rows, feat=torch.cat([rows.feat, rows.feat], dim=1))
+    feat, position = features(scene), torch.from_numpy(scene.coord)
+    for taught, asked in ((large, 1000 * feat), (twice, torch.cat([feat, feat], dim=1))):
+        found = probe().train(taught, 0)(DenseFeatures(asked), position)
+        assert len(found.label) == 3
+
+
+def test_a_learning_rate_that_explodes_is_told():
+    with pytest.raises(ConcertoError, match=r'lower instances\.lr'):
+        probe(replace(QUICK, lr=1e30)).train(rows_of([room(0), room(1)]), 0)
+
+
+def test_some_class_must_have_objects():
+    with pytest.raises(ConfigError, match=r'instances\.excluded names all classes'):
+        probe(replace(QUICK, excluded='wall, chair,table'))
