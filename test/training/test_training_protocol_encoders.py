@@ -223,6 +223,17 @@ def test_released_weights_are_those_of_the_student(tmp_path):
     assert encoder.last == 0
 
 
+def test_released_weights_infer_as_released_only_if_asked_to(tmp_path, scene):
+    name = f'msm:{released_file(tmp_path)[0]}#nano'
+    steady = encoder_of(name)
+    assert steady.facts['inference'] == 'deterministic'
+    settings = {'encoder.name': name, 'encoder.as_released': True, 'data.voxel_size': VOXEL_SIZE}
+    noisy = make_encoder(build(ProtocolConfig, settings), 5, CPU)
+    assert noisy.facts['inference'] == 'as released: attention dropout, curves drawn from 5'
+    first, second = (noisy(scene).levels[-1].feat for _ in range(2))
+    assert not torch.equal(first, second)
+
+
 def test_untrained_networks_follow_the_seed():
     first, again, other = (
         encoder_of('msm:random#nano', seed=seed).facts['weights'] for seed in (0, 0, 1)
@@ -300,7 +311,7 @@ def test_released_tensors_must_be_exactly_those_of_the_network(tmp_path):
     with pytest.raises(CheckpointError, match='there is no such file'):
         encoder_of(f'msm:{tmp_path}/none.pth')
     path.write_text('nonsense')
-    with pytest.raises(CheckpointError, match='cannot be read as a checkpoint'):
+    with pytest.raises(CheckpointError, match=r'released.pth: cannot be read'):
         encoder_of(f'msm:{path}')
 
 

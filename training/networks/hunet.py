@@ -72,7 +72,7 @@ class HUNet(UNet):
     def inference(self) -> str:
         """How it computes in eval mode, for results."""
         if self.noise is None:
-            return 'deterministic'
+            return super().inference
         return f'as released: attention dropout, curves drawn from {self.noise.initial_seed()}'
 
     def encode(self, points: PointBatch, plan: Plan) -> list[Tensor]:

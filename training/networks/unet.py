@@ -24,6 +24,11 @@ class UNet(nn.Module):
     token_channels: int
     depth: tuple[int, ...] | None = None
 
+    @property
+    def inference(self) -> str:
+        """How it computes in eval mode, for results."""
+        return 'deterministic'
+
     @abstractmethod
     def encode(self, points: PointBatch, plan: Plan) -> list[Tensor]:
         """Return the (M_l, E_l) features of all stages, finest first.

@@ -49,6 +49,11 @@ class EncoderSection:
     family: Literal['encoder', 'decoder', 'both'] = param(
         'decoder', 'Maps of a U-Net that are its levels; an encoder alone has its own only.'
     )
+    as_released: bool = param(
+        False,
+        'Of msm:FILE: infer as its authors do, with attention dropout and curves in random order; '
+        'then no two calls agree.',
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,11 @@ import torch
 from concerto_ros.errors import ConfigError
 from training.evaluation.backbone_features import RANDOM
 from training.masked_scene.config import NetworkSection
+from training.networks.released_checkpoint import load_released
 from training.networks.unet import UNet
 from training.protocol.config import ProtocolConfig
 from training.protocol.encoders.concerto import ConcertoEncoder, load_concerto
-from training.protocol.encoders.masked import load_masked, load_released, new_network
+from training.protocol.encoders.masked import load_masked, new_network
 from training.protocol.encoders.unet import UNetEncoder
 from training.protocol.hierarchy import HierarchicalEncoder
 
@@ -87,6 +88,8 @@ def _msm(asked: _Request) -> HierarchicalEncoder:
         section = NetworkSection(kind='hunet', size=size)
         return _unet(asked, new_network(section, asked.seed), voxel_size)
     network = load_released(Path(asked.file), size)
+    if asked.config.encoder.as_released:
+        network.noise = torch.Generator().manual_seed(asked.seed)
     return _unet(asked, network, _TRAINED_ON.get(size, voxel_size))
 
 

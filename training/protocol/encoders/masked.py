@@ -1,4 +1,4 @@
-"""U-Nets out of states of masked scene modelling, and out of the released checkpoint."""
+"""U-Nets out of states of masked scene modelling, and new ones."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,6 @@ from training.masked_scene.config import NetworkSection
 from training.networks.make import make_network
 from training.networks.unet import UNet
 
-_RELEASED = 'module.student.'  # before the names of the network
 _SETTING = 'network.'
 
 
@@ -41,32 +40,6 @@ def load_masked(path: Path, part: str) -> tuple[UNet, float]:
     network = new_network(build(NetworkSection, settings))
     _fill(network, state.state_dict, f'{part}.', path)
     return network, float(state.settings['data.voxel_size'])
-
-
-def load_released(path: Path, size: str) -> UNet:
-    """Return the network of a checkpoint as its authors release it.
-
-    Args:
-        path: Of a file that holds, under `state_dict` or `model`, tensors of which the names of
-            those of the network begin with `module.student.`; others are left out.
-        size: As in `NetworkSection`.
-
-    Raises:
-        CheckpointError: The file is missing or damaged, or the tensors are not exactly those of
-            the network.
-    """
-    try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError as err:
-        raise CheckpointError(f'{path}: there is no such file') from err
-    except Exception as err:  # what damaged files raise is open-ended
-        raise CheckpointError(
-            f'{path}: cannot be read as a checkpoint ({type(err).__name__}: {err}): copy it anew'
-        ) from err
-    tensors = content.get('state_dict', content.get('model', {}))
-    network = new_network(NetworkSection(kind='hunet', size=size))
-    _fill(network, tensors, _RELEASED, path)
-    return network
 
 
 def new_network(section: NetworkSection, seed: int = 0) -> UNet:

@@ -62,6 +62,7 @@ class UNetEncoder:
         self.facts: Mapping[str, str | int] = {
             **network_facts(network, voxel_size),
             'family': family,
+            'inference': network.inference,
         }
         self.network = frozen(network, device)
         self._strides = tuple(accumulate((1, *geometry.stride), mul))
