@@ -6,7 +6,8 @@ import sys
 
 BENCHMARKS = (
     'fusion', 'growth', 'building', 'soak', 'drift', 'windows', 'semantic_latency', 'cloud',
-    'memory', 'search', 'encoder', 'training_views', 'training_step',
+    'memory', 'search', 'encoder', 'training_views', 'training_step', 'hierarchy', 'masks',
+    'masked_step',
 )  # fmt: skip
 BRIEF = {'SOAK_MINUTES': '10'}  # of those that take long, when all are run
 

@@ -9,6 +9,8 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
+from torch import nn
+
 
 class Stages:
     """Adds up the time of stages, round by round; a stage inside another is taken off it.
@@ -45,15 +47,15 @@ class Stages:
                 self.rounds[-1][self._open[-1]] -= seconds
 
     @contextmanager
-    def watch(self, module: ModuleType, **stages: str) -> Iterator[None]:
+    def watch(self, owner: ModuleType | nn.Module, **stages: str) -> Iterator[None]:
         """Count the time of functions of a module, by their names, for the stages given."""
-        watched = {name: self._watched(getattr(module, name), s) for name, s in stages.items()}
-        with patch.multiple(module, **watched):
+        watched = {name: self._watched(getattr(owner, name), s) for name, s in stages.items()}
+        with patch.multiple(owner, **watched):
             yield
 
     def _watched(self, function: Callable[..., Any], stage: str) -> Callable[..., Any]:
-        def run(*args: Any) -> Any:
+        def run(*args: Any, **kwargs: Any) -> Any:
             with self.stage(stage):
-                return function(*args)
+                return function(*args, **kwargs)
 
         return run
