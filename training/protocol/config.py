@@ -32,6 +32,10 @@ class RunSection:
         0, 'Threads on a CPU; 0: as torch chooses. 1 where cores are shared.', ge=0
     )
 
+    published: Literal['none', 'scannet', 'scannet200', 's3dis'] = param(
+        'none', 'Data set of which published results stand below our own in the table.'
+    )
+
     @property
     def numbers(self) -> tuple[int, ...]:
         """The seeds."""

@@ -10,7 +10,7 @@ from training.protocol.regimes import Regime
 
 FULL = Regime(1.0, 0)
 END_TO_END = 'trained end to end'
-_SETS = ('scannet20', 'scannet200', 's3dis13')
+_SETS = ('scannet', 'scannet200', 's3dis')
 _SHARES = (0.01, 0.05, 0.1, 0.2)
 _COUNTS = (20, 50, 100, 200)
 
@@ -71,11 +71,11 @@ class Published(NamedTuple):
     percent: float
 
 
-def published(vocabulary: str) -> list[Published]:
-    """Return what is published on a list of classes (`data.vocabulary`); nothing for others."""
-    if vocabulary not in _SETS:
+def published(data_set: str) -> list[Published]:
+    """Return what is published on a data set (`run.published`); nothing for others."""
+    if data_set not in _SETS:
         return []
-    column = _SETS.index(vocabulary)
+    column = _SETS.index(data_set)
     found = []
     for (probe, name), (sets, by_share, by_count) in _MIOU.items():
         found.append(Published(probe, name, FULL, sets[column]))

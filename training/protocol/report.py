@@ -84,7 +84,7 @@ class ProtocolReport:
     Attributes:
         entries: Of all seeds.
         encoders: Of each seed.
-        vocabulary: Name of the list of classes.
+        published: Data set of which published results stand beside; see `reference`.
         num_scenes: For training and for validation.
         settings: Effective ones by dotted name.
         data_hash: SHA-256 of the clouds and labels that were read.
@@ -94,7 +94,7 @@ class ProtocolReport:
 
     entries: Sequence[Entry]
     encoders: Sequence[EncoderReport]
-    vocabulary: str
+    published: str
     num_scenes: tuple[int, int]
     settings: Mapping[str, Value]
     data_hash: str
@@ -152,7 +152,7 @@ class ProtocolReport:
         shown |= {(END_TO_END, regime) for probe, _, regime in rows if probe != 'instances'}
         return [
             f'| published: {probe}, {name} | all | {_told(regime)} | {percent:.1f}{empty} |'
-            for probe, name, regime, percent in published(self.vocabulary)
+            for probe, name, regime, percent in published(self.published)
             if (probe, regime) in shown
         ]
 
@@ -170,10 +170,12 @@ def _told(regime: Regime) -> str:
 
 
 def _spread(shares: Sequence[float]) -> str:
-    """Return mean, standard deviation and interval, in percent."""
+    """Return mean, standard deviation and interval, in percent; a dash without a number."""
     values = [100 * share for share in shares]
     mean = statistics.fmean(values)
-    if len(values) < 2 or math.isnan(mean):
+    if math.isnan(mean):
+        return '-'
+    if len(values) == 1:
         return f'{mean:.2f}'
     low, high = interval(values)
     return f'{mean:.2f} ± {statistics.stdev(values):.2f} ({low:.2f} .. {high:.2f})'

@@ -49,7 +49,7 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
     report = ProtocolReport(
         entries=[entry for run in runs for entry in run.entries],
         encoders=[run.encoder for run in runs],
-        vocabulary=classes.vocabulary,
+        published=config.run.published,
         num_scenes=(len(train), len(validation)),
         settings=settings_of(config),
         data_hash=files_hash(chain(train.cloud_files(), validation.cloud_files())),

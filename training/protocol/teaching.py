@@ -100,32 +100,25 @@ class Teacher:
         return self.config.linear.features == 'augmented'
 
     def teach(self, rows: CachedRows | None) -> Iterator[Taught]:
-        """Yield each probe when it is trained.
+        """Yield each probe when it is trained; for objects only where whole ones have labels.
 
         Raises:
             ConcertoError: Nothing has a label, or what was trained is not finite.
         """
         for regime in self.regimes.all:
-            if rows is not None:
-                labelled = rows.labelled[regime.points_per_scene]
-                yield from self._on_cache(rows, labelled, regime)
-            if self._on_scenes and 'linear' in self.config.chosen:
-                yield from self._linear_on_scenes(regime)
+            for probe in self.config.chosen:
+                if probe == 'linear' and self._on_scenes:
+                    yield from self._linear_on_scenes(regime)
+                elif rows is not None and (probe != 'instances' or not regime.points_per_scene):
+                    yield from self._on_cache(probe, rows, regime)
 
-    def _on_cache(
-        self, rows: CachedRows, labelled: LabelledRows, regime: Regime
-    ) -> Iterator[Taught]:
+    def _on_cache(self, probe: str, rows: CachedRows, regime: Regime) -> Iterator[Taught]:
         teachers = {'linear': self._linear, 'knn': self._knn, 'instances': self._objects}
-        labelled = labelled.of_scenes(self.regimes.scenes(regime))
-        for probe in self.config.chosen:
-            if probe == 'linear' and self._on_scenes:
-                continue
-            if probe == 'instances' and regime.points_per_scene:
-                continue  # a centre needs the whole object
-            for levels in self.level_sets:
-                start = time.perf_counter()
-                judge, num_rows = teachers[probe](rows, labelled, levels)
-                yield self._taught(probe, levels, regime, num_rows, start, judge)
+        labelled = rows.labelled[regime.points_per_scene].of_scenes(self.regimes.scenes(regime))
+        for levels in self.level_sets:
+            start = time.perf_counter()
+            judge, num_rows = teachers[probe](rows, labelled, levels)
+            yield self._taught(probe, levels, regime, num_rows, start, judge)
 
     def _linear(
         self, rows: CachedRows, labelled: LabelledRows, levels: LevelSet

@@ -1,0 +1,278 @@
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from concerto_ros.config.tree import build, read_plain_yaml
+from training.evaluate import main
+from training.protocol.config import ProtocolConfig
+from training.protocol.encoders import example
+from training.protocol.hierarchy import Hierarchy
+from training.protocol.run import run_protocol
+
+WALLS = 'left wall, right wall'  # labels of the tiny scenes: 0 and 1
+ASKED = []  # scenes that `Counting` was asked about
+
+
+class Counting(example.HandMade):
+    """Notes what it is asked about."""
+
+    def __call__(self, scene):
+        ASKED.append(scene.name)
+        return super().__call__(scene)
+
+
+class Broken(example.HandMade):
+    """Gives a number that is none."""
+
+    def __call__(self, scene):
+        found = super().__call__(scene)
+        found.levels[2].feat[0] = torch.nan
+        return Hierarchy(levels=found.levels, voxel_size=0.02, origin=found.origin)
+
+
+class Large(example.HandMade):
+    """Gives numbers that float16 does not hold."""
+
+    def __call__(self, scene):
+        found = super().__call__(scene)
+        found.levels[0].feat.mul_(1e6)
+        return found
+
+
+def settings(split, output, **changes):
+    changes = {name.replace('__', '.'): value for name, value in changes.items()}
+    return {
+        'run.output': str(output),
+        'run.device': 'cpu',
+        'run.seeds': '0',
+        'encoder.name': f'python:{__name__}:Counting',
+        'data.train': str(split),
+        'data.validation': str(split),
+        'data.vocabulary': WALLS,
+        'data.voxel_size': 0.05,
+        'linear.epochs': 10,
+        'linear.lr': 0.05,
+        'linear.batch_size': 2,
+        **changes,
+    }
+
+
+@pytest.fixture
+def evaluate(tiny_split, tmp_path):
+    """Return a function that runs the protocol on the tiny scenes, and forgets who was asked."""
+    ASKED.clear()
+
+    def run(name='out', **changes):
+        values = settings(tiny_split, tmp_path / name, **changes)
+        return run_protocol(build(ProtocolConfig, values))
+
+    return run
+
+
+def test_the_command_prints_the_table_and_writes_it(tiny_split, tmp_path, capsys):
+    config, output = tmp_path / 'evaluate.yaml', tmp_path / 'out'
+    config.write_text('linear: {epochs: 1}\n')
+    values = settings(tiny_split, output, linear__epochs=1, run__seeds='0,1')
+    status = main([str(config), *(f'{name}={value}' for name, value in values.items())])
+    shown = capsys.readouterr().out
+    assert status == 0
+    assert (output / 'table.md').read_text() in shown
+    assert 'hand-made: 5 levels, 35 channels; mean of 2 seeds' in shown
+    assert re.search(r'\| knn \| all \| 100 % \| all \| [\d.]+ ± ', shown)
+    content = json.loads((output / 'results.json').read_text())
+    keys = [(e['seed'], e['probe'], e['levels']) for e in content['entries']]
+    assert keys == [
+        (s, p, v) for s in (0, 1) for p in ('linear', 'knn') for v in ('last', 'all')
+    ]  # fmt: skip
+    assert content['settings']['data.voxel_size'] == 0.05
+    assert content['num_scenes'] == [4, 4]
+    assert len(content['data_hash']) == 64
+    assert {'git', 'torch'} <= set(content['code'])
+    assert set(content['encoders'][1]['seconds']) == {'features', 'training', 'validation'}
+
+
+def test_an_encoder_is_asked_once_about_each_scene_whatever_is_judged(evaluate):
+    evaluate(
+        sampling__levels='last;all;each', regimes__scene_shares='0.5,1.0',
+        regimes__points_per_scene='5,20', linear__epochs=1,
+    )  # fmt: skip
+    assert len(ASKED) == 4 + 4
+    assert len(set(ASKED)) == 4
+
+
+def test_scenes_that_no_regime_needs_are_not_asked_about(evaluate):
+    evaluate(regimes__scene_shares='0.5', linear__epochs=1)
+    assert len(ASKED) == 2 + 4
+
+
+def test_normals_tell_two_walls_apart(evaluate):
+    report = evaluate(sampling__levels='0;all', linear__epochs=20, data__voxel_size=0.02)
+    scores = {(e.probe, e.levels): e.scores['miou'] for e in report.entries}
+    assert min(scores.values()) > 0.97  # a voxel of the edge holds points of both
+    chosen = report.entries[0]
+    assert (chosen.num_channels, chosen.num_scenes) == (7, 4)
+    assert chosen.classes['left wall']['num_points'] == 4 * 300
+
+
+def test_what_only_a_fine_level_knows_is_not_found_in_a_coarse_one(evaluate):
+    report = evaluate(sampling__levels='last;all', linear__epochs=40)
+    scores = {(e.probe, e.levels): e.scores['miou'] for e in report.entries}
+    assert scores['linear', 'all'] > scores['linear', 'last']
+
+
+def test_the_same_seed_gives_the_same_scores_bit_for_bit(evaluate):
+    first, again = (evaluate(name, cache__voxels_per_scene=50) for name in ('a', 'b'))
+    assert [e.scores for e in first.entries] == [e.scores for e in again.entries]
+    assert first.entries[0].num_rows == 4 * 50
+
+
+def test_few_scenes_and_few_labels(evaluate, tmp_path):
+    report = evaluate(regimes__scene_shares='0.5', regimes__points_per_scene='5,20')
+    rows = {e.regime: (e.num_scenes, e.num_rows) for e in report.entries if e.probe == 'linear'}
+    assert list(rows) == [(0.5, 0), (1.0, 5), (1.0, 20)]
+    assert rows[0.5, 0][0] == 2
+    assert rows[0.5, 0][1] > 200
+    assert rows[1.0, 5] == (4, 20)  # each label in a voxel of its own, with this seed
+    assert 70 <= rows[1.0, 20][1] <= 80
+    lists = json.loads((tmp_path / 'out' / 'lists.json').read_text())['0']
+    assert len(lists['scenes']['0.5']) == 2
+    few, more = lists['points']['5'], lists['points']['20']
+    assert {name: len(points) for name, points in few.items()} == dict.fromkeys(few, 5)
+    assert all(set(few[name]) <= set(more[name]) for name in few)
+
+
+def test_official_lists_are_followed(evaluate, tmp_path):
+    (tmp_path / '50.txt').write_text('scene1\nscene3\n')
+    points = {f'scene{i}': np.arange(i, 600, 100) for i in range(4)}
+    torch.save(points, tmp_path / 'points6')
+    evaluate(
+        regimes__scene_shares='0.5', regimes__points_per_scene='6',
+        regimes__scene_list=str(tmp_path / '{percent}.txt'),
+        regimes__point_list=str(tmp_path / 'points{count}'),
+    )  # fmt: skip
+    lists = json.loads((tmp_path / 'out' / 'lists.json').read_text())['0']
+    assert lists['scenes']['0.5'] == ['scene1', 'scene3']
+    assert lists['points']['6'] == {name: rows.tolist() for name, rows in points.items()}
+
+
+def test_features_of_augmented_scenes_are_made_anew_in_each_step(evaluate):
+    report = evaluate(
+        linear__features='augmented', linear__epochs=3, probes='linear', linear__max_points=100,
+        regimes__points_per_scene='20', regimes__scene_shares='',
+    )  # fmt: skip
+    assert len(ASKED) == 3 * 4 + 4  # one pass for both sets of levels
+    assert [(e.levels, e.num_rows) for e in report.entries] == [('last', 0), ('all', 0)]
+
+
+def test_augmented_training_learns(evaluate, tiny_split, tmp_path):
+    shutil.copytree(tiny_split.parents[1], tmp_path / 'high')
+    for path in (tmp_path / 'high').rglob('segment20.npy'):  # what turns and flips leave alone
+        np.save(path, (np.load(path.with_name('coord.npy'))[:, 2] > 1).astype(np.int16))
+    split = str(tmp_path / 'high' / 'splits' / tiny_split.name)
+    report = evaluate(
+        linear__features='augmented', linear__epochs=20, linear__lr=0.2, sampling__levels='0',
+        data__train=split, data__validation=split, data__voxel_size=0.02,
+    )  # fmt: skip
+    assert [e.probe for e in report.entries] == ['linear', 'knn']
+    assert report.entries[0].scores['miou'] > 0.85
+
+
+@pytest.mark.parametrize('changes', [
+    {'sampling__query': 'point'}, {'sampling__mode': 'nearest'},
+    {'sampling__normalize': 'both'}, {'linear__standardize': True},
+])  # fmt: skip
+def test_the_way_of_sampling_can_be_chosen(evaluate, changes):
+    report = evaluate(sampling__levels='0,1', linear__epochs=40, **changes)
+    assert min(e.scores['miou'] for e in report.entries) > 0.9
+
+
+def test_objects_can_be_found(evaluate, tiny_split, tmp_path):
+    shutil.copytree(tiny_split.parents[1], tmp_path / 'objects')
+    for path in (tmp_path / 'objects').rglob('segment20.npy'):
+        np.save(path.with_name('instance.npy'), np.load(path))  # each wall is an object
+    split = str(tmp_path / 'objects' / 'splits' / tiny_split.name)
+    report = evaluate(
+        probes='instances', data__train=split, data__validation=split, instances__excluded='',
+        instances__epochs=5, sampling__levels='0', regimes__points_per_scene='20',
+    )  # fmt: skip
+    [entry] = report.entries  # none where few points have labels
+    assert set(entry.scores) == {'map', 'map50', 'map25'}
+    assert set(entry.classes) == {'left wall', 'right wall'}
+    assert '| probe | levels | scenes | points | AP50 |' in report.table()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'encoder.name': 'magic:large'}, 'encoder.name must be concerto:CHECKPOINT'),
+        ({'sampling.levels': 'last;7'}, 'has the levels 0 to 4, but a set is "7"'),
+        ({'run.seeds': '0,0'}, r'"run\.seeds" must be different whole numbers from 0'),
+        ({'run.seeds': '0,x'}, r'"run\.seeds" must be different whole numbers from 0'),
+        ({'run.seeds': ' '}, r'"run\.seeds" must name a seed'),
+        ({'probes': 'linear,magic'}, '"probes" must be some of linear, knn, instances'),
+        ({'regimes.scene_shares': '0.5,2'}, r'"regimes\.scene_shares" must be different numbers'),
+        ({'regimes.scene_shares': ''}, 'name nothing to learn from: set regimes'),
+        ({'regimes.scene_shares': '0.5', 'regimes.scene_list': 'no.txt'}, 'no.txt cannot be read'),
+        ({'regimes.points_per_scene': '5', 'regimes.point_list': 'no'}, 'no cannot be read'),
+        ({'data.train': ''}, '"data.train" must name a split'),
+        ({'data.segment': 'segment200'}, r"labels of this scene are \['segment20'\]"),
+        ({'encoder.name': f'python:{__name__}:Broken'}, 'hand-made are not finite: check the w'),
+        ({'encoder.name': f'python:{__name__}:Large'}, 'set sampling.normalize=level'),
+        ({'encoder.name': f'python:{__name__}:Broken', 'linear.features': 'augmented',
+          'probes': 'linear', 'linear.epochs': '1'}, 'not finite'),
+        ({'probes': 'instances'}, 'has no instance.npy'),
+        ({'run.output': '/dev/null/x'}, '"run.output" /dev/null/x cannot be made'),
+    ],
+)  # fmt: skip
+def test_errors_are_told_in_one_sentence(tiny_split, tmp_path, capsys, changes, sentence):
+    config = tmp_path / 'empty.yaml'
+    config.write_text('')
+    values = {**settings(tiny_split, tmp_path / 'out'), **changes}
+    status = main([str(config), *(f'{name}={value}' for name, value in values.items())])
+    message = capsys.readouterr().err
+    assert status == 2
+    assert message.count('\n') == 1
+    assert message.startswith('training.evaluate: ')
+    assert re.search(sentence, message), message
+
+
+@pytest.mark.parametrize('part', ['train', 'validation'])
+def test_scenes_without_any_label_are_told(tiny_split, tmp_path, capsys, part):
+    shutil.copytree(tiny_split.parents[1], tmp_path / 'other')
+    for path in (tmp_path / 'other').rglob('segment20.npy'):
+        np.save(path, np.full_like(np.load(path), -1))
+    split = tmp_path / 'other' / 'splits' / tiny_split.name
+    config = tmp_path / 'empty.yaml'
+    config.write_text('')
+    values = {**settings(tiny_split, tmp_path / 'out'), f'data.{part}': str(split)}
+    assert main([str(config), *(f'{name}={value}' for name, value in values.items())]) == 2
+    scenes = {'train': 'training', 'validation': 'validation'}[part]
+    assert f'no point of the {scenes} scenes has a label' in capsys.readouterr().err
+
+
+def test_a_list_of_other_scenes_is_told(tiny_split, tmp_path, capsys):
+    (tmp_path / '50.txt').write_text('scene0707_00\n')
+    torch.save({'scene0': np.array([700])}, tmp_path / 'points')
+    config = tmp_path / 'empty.yaml'
+    config.write_text('')
+    for changes, sentence in (
+        ({'regimes.scene_shares': '0.5', 'regimes.scene_list': f'{tmp_path}/{{percent}}.txt'},
+         'names none of the training scenes, such as scene0'),
+        ({'regimes.points_per_scene': '5', 'regimes.point_list': f'{tmp_path}/points'},
+         'names no points of this scene, or more than its 600'),
+    ):  # fmt: skip
+        values = {**settings(tiny_split, tmp_path / 'out'), **changes}
+        assert main([str(config), *(f'{n}={value}' for n, value in values.items())]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['rooms', 'scannet', 'scannet200', 's3dis'])
+def test_the_settings_that_are_shipped_can_be_read(root, name):
+    values = read_plain_yaml(root / 'config' / 'training' / f'evaluate_{name}.yaml')
+    config = build(ProtocolConfig, values)
+    assert config.run.published == ('none' if name == 'rooms' else name)
+    assert config.linear.epochs == {'rooms': 12, 's3dis': 100}.get(name, 200)

@@ -1,0 +1,92 @@
+import json
+import math
+
+import pytest
+
+from training.protocol.reference import END_TO_END, FULL, published
+from training.protocol.regimes import Regime
+from training.protocol.report import EncoderReport, Entry, ProtocolReport
+
+FEW = Regime(0.01, 0)
+
+
+def entry(seed, miou, probe='linear', regime=FULL, **scores):
+    names = ('miou', 'miou_of_present', 'macc', 'allacc')
+    return Entry(
+        seed=seed, probe=probe, levels='all', regime=regime, num_channels=7, num_scenes=2,
+        num_rows=40, scores=scores or dict.fromkeys(names, miou), classes={'chair': {'iou': miou}},
+        seconds=1.5,
+    )  # fmt: skip
+
+
+def report(entries, data_set='none'):
+    encoders = [
+        EncoderReport(
+            seed=seed, name='mine', facts={'parameters': 3}, num_channels=(3, 4), last=1,
+            seconds={'features': 2.0},
+        )
+        for seed in dict.fromkeys(e.seed for e in entries)
+    ]  # fmt: skip
+    return ProtocolReport(
+        entries=entries, encoders=encoders, published=data_set, num_scenes=(2, 1),
+        settings={'run.seeds': '0,1,2'}, data_hash='ab', code={'git': 'cd'},
+        lists={'0': {'scenes': {}, 'points': {}}},
+    )  # fmt: skip
+
+
+def test_a_row_is_the_mean_over_seeds_with_its_spread():
+    table = report([entry(seed, miou) for seed, miou in enumerate((0.5, 0.6, 0.7))]).table()
+    assert table.startswith('mine: 2 levels, 7 channels; mean of 3 seeds')
+    # standard deviation 10, interval 60 -+ 4.303 * 10 / sqrt(3)
+    assert '| linear | all | 100 % | all | 60.00 ± 10.00 (35.16 .. 84.84) |' in table
+
+
+def test_a_single_seed_has_no_spread():
+    table = report([entry(0, 0.5, regime=Regime(1.0, 20))]).table()
+    assert '| linear | all | 100 % | 20 | 50.00 | 50.00 | 50.00 | 50.00 |' in table
+
+
+def test_objects_have_a_table_of_their_own():
+    scores = {'map': 0.1, 'map50': 0.2, 'map25': math.nan}
+    table = report([entry(0, 0.5), entry(0, 0, 'instances', **scores)]).table()
+    assert '| probe | levels | scenes | points | AP50 | AP25 | AP |' in table
+    assert '| instances | all | 100 % | all | 20.00 | - | 10.00 |' in table
+
+
+def test_published_rows_stand_below_those_they_can_be_compared_with():
+    table = report([entry(0, 0.5, regime=FEW)], 'scannet').table()
+    assert '| published: linear, MSM (HUNet) | all | 1 % | all | 35.1 |  |  |  |' in table
+    assert '| published: trained end to end, HUNet | all | 1 % | all | 19.7 |  |  |  |' in table
+    assert 'knn' not in table
+    assert '100 %' not in table
+    assert 'published' not in report([entry(0, 0.5)]).table()
+
+
+@pytest.mark.parametrize(('data_set', 'probe', 'name', 'regime', 'percent'), [
+    ('scannet', 'linear', 'MSM (HUNet)', FULL, 68.7),
+    ('scannet200', 'linear', 'MSM (HUNet)', FULL, 26.8),
+    ('s3dis', 'knn', 'MSC (HUNet)', FULL, 39.7),
+    ('scannet', 'knn', 'OESSL (SR-UNet)', Regime(0.1, 0), 23.7),
+    ('scannet', 'linear', 'CSC (SR-UNet)', Regime(1.0, 200), 26.5),
+    ('scannet', END_TO_END, 'SR-UNet', Regime(1.0, 50), 53.9),
+    ('scannet200', 'instances', 'MSM (HUNet)', FULL, 8.8),
+])  # fmt: skip
+def test_published_numbers_are_those_of_the_paper(data_set, probe, name, regime, percent):
+    [found] = [p for p in published(data_set) if (p.probe, p.name, p.regime) ==
+               (probe, name, regime)]  # fmt: skip
+    assert found.percent == percent
+
+
+def test_everything_is_written(tmp_path):
+    made = report([entry(0, 0.5), entry(0, 0, 'instances', map=math.nan, map50=0.2, map25=0.3)])
+    made.write(tmp_path)
+    assert (tmp_path / 'table.md').read_text() == made.table()
+    content = json.loads((tmp_path / 'results.json').read_text())
+    first, second = content['entries']
+    assert (first['seed'], first['scene_share'], first['points_per_scene']) == (0, 1.0, 0)
+    assert first['scores']['miou'] == first['classes']['chair']['iou'] == 0.5
+    assert second['scores'] == {'map': None, 'map50': 0.2, 'map25': 0.3}
+    assert content['encoders'][0]['facts'] == {'parameters': 3}
+    assert content['settings'] == {'run.seeds': '0,1,2'}
+    assert 'lists' not in content
+    assert json.loads((tmp_path / 'lists.json').read_text()) == made.lists
