@@ -9,7 +9,7 @@ from concerto_ros.errors import ConcertoError, ConfigError, SourceError
 from training.datasets.labelled import LabelledScene
 from training.evaluation.class_lists import ClassList
 from training.evaluation.features import DenseFeatures
-from training.evaluation.training_rows import measure_scaling
+from training.evaluation.training_rows import measure_scaling, no_scaling
 from training.protocol.instances import head as head_module
 from training.protocol.instances.config import InstanceSection
 from training.protocol.instances.head import InstanceLayers
@@ -151,8 +151,9 @@ def test_the_frozen_head_does_what_was_trained(monkeypatch, offset_head):
     feat = 3 + 20 * torch.randn(50, 6, generator=generator)
     scaling = measure_scaling(feat)
     layers = InstanceLayers(6, 3, offset_head, generator)
-    layers(scaling(feat))  # gives the norm its statistics
-    logits, offset = layers.eval()(scaling(feat))
+    layers(feat, scaling)  # gives the norm its statistics
+    scaled = scaling(feat)
+    logits, offset = layers.eval()(scaled, no_scaling(6))
     found, moved = layers.frozen(scaling)(DenseFeatures(feat), CPU)
     torch.testing.assert_close(found, logits, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(moved, offset, atol=1e-5, rtol=1e-5)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
 from training.evaluation.features import VoxelFeatures
@@ -36,12 +37,13 @@ class InstanceLayers(nn.Module):
             self.hidden = linear_layer(num_channels, num_channels, generator)
             self.norm = nn.BatchNorm1d(num_channels)
 
-    def forward(self, feat: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (R, L) logits and (R, 3) offsets [m] of scaled (R, C) features."""
-        logits = self.semantic(feat)
-        if self.hidden is not None:
-            feat = self.norm(self.hidden(feat)).relu()
-        return logits, self.offset(feat)
+    def forward(self, feat: Tensor, scaling: Scaling) -> tuple[Tensor, Tensor]:
+        """Return (R, L) logits and (R, 3) offsets [m] of (R, C) float32 features, to be scaled."""
+        logits = _scaled(self.semantic, scaling, feat)
+        if self.hidden is None:
+            return logits, _scaled(self.offset, scaling, feat)
+        hidden = self.norm(_scaled(self.hidden, scaling, feat)).relu()
+        return logits, self.offset(hidden)
 
     def frozen(self, scaling: Scaling) -> 'InstanceHead':
         """Return the head, on the CPU, that does on plain features what this does on scaled."""
@@ -109,6 +111,10 @@ class InstanceHead:
         for start in range(0, len(bias), _HIDDEN_AT_ONCE):
             part = slice(start, start + _HIDDEN_AT_ONCE)
             yield Affine(weight[part], bias[part]), part
+
+
+def _scaled(layer: nn.Linear, scaling: Scaling, feat: Tensor) -> Tensor:
+    return functional.linear(feat, *scaling.fold(layer.weight, layer.bias))
 
 
 def _folded(layer: nn.Linear, scaling: Scaling) -> Affine:

@@ -49,9 +49,9 @@ def train_instances(
     for step, picked in enumerate(tqdm(batches, desc='instance heads', disable=None)):
         share = step / len(batches)
         optimizer.param_groups[0]['lr'] = config.lr * (1 - share) ** config.power
-        x = scaling(rows.feat[picked].to(device))
+        x = rows.feat[picked].to(device).float()
         targets = (rows.label, rows.offset, rows.has_offset)
-        loss = instance_loss(*layers(x), *(t[picked].to(device) for t in targets))
+        loss = instance_loss(*layers(x, scaling), *(t[picked].to(device) for t in targets))
         _check(loss, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
