@@ -348,6 +348,18 @@ def test_gradients_reach_all_parameters(is_masked):
     assert (token.grad is not None) == is_masked
 
 
+@pytest.mark.parametrize('is_masked', [False, True])
+def test_half_precision_is_near(is_masked):
+    network = _network()
+    points, plan = _planned(_points())
+    hidden = _hidden(plan) if is_masked else None
+    expected = _all(network, points, plan, hidden)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = _all(network, points, plan, hidden)
+    for ours, reference in zip(found, expected, strict=True):
+        assert (ours - reference).norm() < 0.03 * reference.norm()
+
+
 # --- as released -------------------------------------------------------------------------
 
 
