@@ -65,6 +65,19 @@ def test_only_matrices_are_decayed(task):
     assert found['student.backbone.embedding.stem.norm.weight'][1] == 0.0
 
 
+def test_gains_of_the_published_network_are_not_decayed(config):
+    task = MaskedTask(replace(config, network=NetworkSection(kind='hunet', size='nano')), CPU)
+    names = {id(p): name for name, p in task.objective.named_parameters()}
+    decayed = [
+        names[id(parameter)]
+        for group in task.optimizer.param_groups
+        for parameter in group['params']
+        if group['decay_factor']
+    ]
+    assert any('resnet_enc' in name for name in decayed)
+    assert not any('gamma' in name or 'scale' in name for name in decayed)
+
+
 def test_the_seed_alone_draws_the_first_weights(config):
     def first_weights(seed):
         torch.manual_seed(5)
