@@ -6,6 +6,7 @@ from torch.nn.functional import grid_sample, normalize, pad
 
 from concerto_ros.errors import ConfigError
 from training.protocol.hierarchy import Hierarchy, Level
+from training.protocol.nearest_places import nearest_places
 from training.protocol.sampling import SampledFeatures
 
 MODES = ('nearest', 'trilinear', 'trilinear_occupied', 'released')
@@ -172,6 +173,33 @@ def test_fewer_than_three_places_share_the_weight():
     level = Level(name='a', feat=torch.eye(2), coord=torch.eye(3)[:2], stride=None)
     found = all_rows(SampledFeatures(hierarchy_of(level), torch.zeros(1, 3).double(), 'nearest'))
     torch.testing.assert_close(found, torch.tensor([[0.5, 0.5]]))
+
+
+def uneven_places():
+    """Places of very different density: spread out, in two clumps, coinciding, and alone."""
+    spread = positions(300, 0, 5)
+    clumps = torch.cat([positions(200, 0, 1e-3, seed=2), positions(200, 50, 50.01, seed=3)])
+    same = torch.full((40, 3), 2.5, dtype=torch.float64)
+    return torch.cat([spread, clumps, same, torch.tensor([[-900.0, 0, 0]]).double()])
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_nearest_places_are_those_of_all_distances(count):
+    place = uneven_places()
+    near = place[::3] + positions(len(place[::3]), -0.3, 0.3, seed=4)
+    far = torch.tensor([[1e4, -1e4, 0], [-400, 3, 3]]).double()
+    position = torch.cat([near, far, place[:5]])
+    distance, row = nearest_places(place, position, count)
+    every = (position[:, None] - place).norm(dim=2)
+    torch.testing.assert_close(distance, every.sort(dim=1).values[:, :count])
+    torch.testing.assert_close(every.gather(1, row), distance)
+    assert all(len(set(rows)) == count for rows in row.tolist())
+
+
+def test_nearest_of_places_that_coincide():
+    distance, row = nearest_places(torch.zeros(3, 3).double(), torch.ones(2, 3).double(), 3)
+    torch.testing.assert_close(distance, torch.full((2, 3), 3**0.5, dtype=torch.float64))
+    assert row.tolist() == [[0, 1, 2]] * 2
 
 
 @pytest.mark.parametrize('mode', MODES)

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.protocol.cell_table import CellTable
+from training.protocol.nearest_places import nearest_places
 
 _CHUNK = 1 << 15  # positions whose 27 cells around are looked up at once
-_PAIRS = 1 << 24  # distances that are held at once
 _TOUCHING = 1e-9  # m; places nearer than this weigh as if they were so far away
 
 
@@ -94,9 +94,7 @@ def between_points(place: Tensor, position: Tensor) -> Stencil:
     """
     if len(place) == 0:
         return _stencil(*[position.new_zeros(len(position), 0)] * 2)
-    parts = torch.split(position, max(_PAIRS // len(place), 1))
-    found = [_three_nearest(place.double(), part) for part in parts]
-    distance, row = (torch.cat(column) for column in zip(*found, strict=True))
+    distance, row = nearest_places(place.double(), position, min(3, len(place)))
     weight = 1 / distance.clamp(min=_TOUCHING)
     return _stencil(row, weight / weight.sum(1, keepdim=True))
 
@@ -132,10 +130,3 @@ def _nearest_around(table: CellTable, index: Tensor, cell: Tensor) -> Tensor:
 def _block(start: int, stop: int, like: Tensor) -> Tensor:
     """Return the (K, 3) int64 cells of a cube."""
     return torch.cartesian_prod(*[torch.arange(start, stop, device=like.device)] * 3)
-
-
-def _three_nearest(place: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distances and rows, (V, 3) each, or fewer columns where there are fewer."""
-    distance = torch.cdist(position, place, compute_mode='donot_use_mm_for_euclid_dist')
-    least = distance.topk(min(3, len(place)), largest=False)
-    return least.values, least.indices

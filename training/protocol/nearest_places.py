@@ -1,0 +1,96 @@
+"""The nearest of many places, by grids that widen until they are wide enough."""
+
+import torch
+from torch import Tensor
+
+from training.protocol.cell_table import CellTable
+
+_CHUNK = 1 << 13  # positions that are searched for at once
+_MATES = 8  # places that share the cell of a place on average, at most, in the first grid
+_HALVINGS = 24  # at most; places that coincide cannot be parted
+
+
+def nearest_places(place: Tensor, position: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Find the nearest places of each position, however far.
+
+    A search in cells of edge h sees all places within h. Most positions are settled in cells that
+    hold a few places; the others look again in cells twice as wide.
+
+    Args:
+        place: (M, 3) float64 [m], M from `count` on.
+        position: (V, 3) float64 [m].
+        count: K.
+
+    Returns:
+        (V, K) float64 distances [m], growing, and (V, K) int64 rows of `place`.
+    """
+    distance = position.new_empty(len(position), count)
+    row = torch.zeros_like(distance, dtype=torch.int64)
+    left = torch.arange(len(position), device=position.device)
+    edge = _first_edge(place)
+    while len(left):
+        grid = _Grid(place, edge)
+        for part in torch.split(left, _CHUNK):
+            distance[part], row[part] = grid.nearest(position[part], count)
+        left = left[distance[left, -1] > edge]
+        edge *= 2
+    return distance, row
+
+
+def _first_edge(place: Tensor) -> float:
+    edge = max(float((place.amax(0) - place.amin(0)).max()), 1e-6)
+    for _ in range(_HALVINGS):
+        size = _Grid(place, edge).size
+        if float(size.square().sum()) <= _MATES * len(place):
+            break
+        edge /= 2
+    return edge
+
+
+class _Grid:
+    """Places sorted by cell.
+
+    Attributes:
+        size: (U,) int64, places in each occupied cell.
+    """
+
+    def __init__(self, place: Tensor, edge: float) -> None:
+        self._place, self._edge = place, edge
+        cells, cell, self.size = torch.unique(
+            (place / edge).floor().long(), dim=0, return_inverse=True, return_counts=True
+        )
+        self._order = cell.argsort(stable=True)
+        self._start = self.size.cumsum(0) - self.size
+        self._table = CellTable(cells)
+
+    def nearest(self, position: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return the (V, K) distances to places in the 27 cells around, and their rows.
+
+        Distances are infinite where there are fewer places.
+        """
+        query, candidate = self._pairs(position)
+        away = (position[query] - self._place[candidate]).norm(dim=1)
+        order = away.argsort(stable=True)
+        order = order[query[order].argsort(stable=True)]
+        query, candidate, away = query[order], candidate[order], away[order]
+        number = query.bincount(minlength=len(position))
+        rank = torch.arange(len(query), device=query.device)
+        rank -= (number.cumsum(0) - number)[query]
+        kept = rank < count
+        distance = position.new_full((len(position), count), torch.inf)
+        distance[query[kept], rank[kept]] = away[kept]
+        row = torch.zeros_like(distance, dtype=torch.int64)
+        row[query[kept], rank[kept]] = candidate[kept]
+        return distance, row
+
+    def _pairs(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all positions and places of which the cells touch, (P,) int64 each."""
+        steps = torch.cartesian_prod(*[torch.arange(-1, 2, device=position.device)] * 3)
+        around = (position / self._edge).floor().long()[:, None] + steps
+        cell = self._table.find(around.flatten(0, 1))
+        asked = (cell >= 0).nonzero()[:, 0]
+        cell = cell[asked]
+        size = self.size[cell]
+        pair = torch.arange(len(cell), device=cell.device).repeat_interleave(size)
+        within = torch.arange(len(pair), device=cell.device) - (size.cumsum(0) - size)[pair]
+        return (asked // len(steps))[pair], self._order[self._start[cell][pair] + within]
