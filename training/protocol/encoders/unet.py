@@ -131,5 +131,5 @@ def _first_of_least(value: Tensor, segment: Tensor, num_segments: int) -> Tensor
     """Return the (S,) first row of the least value in each segment."""
     least = value.new_full((num_segments,), torch.inf).scatter_reduce(0, segment, value, 'amin')
     rows = (value == least[segment]).nonzero()[:, 0]
-    first = torch.full_like(segment[:1], len(value)).expand(num_segments)
+    first = segment.new_full((num_segments,), len(value))
     return first.scatter_reduce(0, segment[rows], rows, 'amin')
