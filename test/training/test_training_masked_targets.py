@@ -73,7 +73,15 @@ def _assert_equal(targets, expected, crops, hidden):
         torch.testing.assert_close(found.target, torch.stack(rows))
 
 
-@pytest.mark.parametrize('norm', ['none', 'layer'])
+def _normed(feats, norm):
+    if norm == 'layer':
+        return functional.layer_norm(feats, feats.shape[1:])
+    if norm == 'batch':
+        return (feats - feats.mean(0)) / feats.std(0, correction=0)
+    return feats
+
+
+@pytest.mark.parametrize('norm', ['none', 'layer', 'batch'])
 @pytest.mark.parametrize('level', [1, 2])
 def test_targets_of_the_teacher_are_means_over_points(level, norm):
     batch = make_batch()
@@ -81,8 +89,8 @@ def test_targets_of_the_teacher_are_means_over_points(level, norm):
     hidden, feats = _hide(crops, level), _feats(full)
 
     def value(level, point, view):
-        feat = feats[level][_cells_of(full, level)[batch.point_voxel[point, 1 - view]]]
-        return functional.layer_norm(feat, feat.shape) if norm == 'layer' else feat
+        row = _cells_of(full, level)[batch.point_voxel[point, 1 - view]]
+        return _normed(feats[level], norm)[row]
 
     targets = cross_view_targets(batch, crops, hidden, full, feats, norm)
     _assert_equal(targets, _slow(batch, crops, hidden, value), crops, hidden)

@@ -11,7 +11,7 @@ from training.masked_scene.config import CollapseConfig
 
 MONITORS = ('std', 'cosine', 'rank')
 _SAMPLE = 1024  # rows that are enough to see a collapse
-_NOTHING = 0.001  # differences that are so much smaller than the targets are none
+_NOTHING = 0.01  # differences that are so much smaller than all targets together are none
 
 
 @torch.no_grad()
@@ -21,7 +21,7 @@ def spread(target: Tensor) -> Tensor:
     `std` is the standard deviation, mean over channels. `cosine` is the mean over all pairs of
     rows, 1 if they all point the same way. `rank` is the exponential of the entropy of the
     singular values, after centring, as share of what it could be: of the channels, or of the
-    rows less one if these are fewer. Singular values below a thousandth of the norm of all
+    rows less one if these are fewer. Singular values below a hundredth of the norm of all
     targets count as none; the rank is 0 if there are no others. All are NaN if a target is not
     finite.
 
@@ -85,6 +85,6 @@ class CollapseWatch:
             raise ConcertoError(
                 f'targets have collapsed: their effective rank was below {least:g} of what it '
                 f'could be at all levels for {patience} steps, up to step {step}. Set '
-                'loss.target_norm to layer or lower optimizer.lr, and start anew with another '
+                'loss.target_norm to batch or lower optimizer.lr, and start anew with another '
                 'run.output; or lower collapse.least_rank if the scenes are that plain'
             )

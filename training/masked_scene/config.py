@@ -84,8 +84,10 @@ class LossConfig:
     distance: Literal['cosine', 'smooth_l1', 'mse'] = param(
         'cosine', 'One minus cosine, smooth L1 (beta 1), or mean squared error.'
     )
-    target_norm: Literal['none', 'layer'] = param(
-        'none', "layer: each teacher's feature gets mean 0 and variance 1 over its channels."
+    target_norm: Literal['none', 'layer', 'batch'] = param(
+        'none',
+        "layer: each teacher's feature gets mean 0 and variance 1 over its channels; "
+        'batch: each of its channels, over the cells of a level in the batch.',
     )
     levels: str = param('all', 'Levels that are compared: all, last, or numbers by commas.')
     weights: str = param('', 'Weights of these levels, by commas; empty: equal, with sum 1.')

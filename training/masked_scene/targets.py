@@ -12,7 +12,10 @@ from torch.nn import functional
 
 from concerto_ros.model import Plan
 from concerto_ros.model.segment_ops import segment_mean
+from training.distributed import all_reduce_sum
 from training.masked_scene.batch import MaskedBatch
+
+_EPSILON = 1e-5  # least variance of a channel
 
 
 class LevelTargets(NamedTuple):
@@ -54,7 +57,8 @@ def cross_view_targets(
         hidden: (M_l,) bool at each level of it, see `hidden_cells`.
         full: Plan of `batch.full`.
         feats: (F_l, C_l) float at each level of it, of the teacher.
-        norm: none; or layer: each feature gets mean 0 and variance 1 over its channels first.
+        norm: none; or first layer: each feature gets mean 0 and variance 1 over its channels;
+            or batch: each channel gets them over all cells of the level, on all ranks.
 
     Returns:
         One per level, finest first.
@@ -128,7 +132,20 @@ def _coarsen(pairs: _Pairs, crops: Plan, hidden: Tensor, full: Plan, level: int)
 
 def _normed(feat: Tensor, norm: str) -> Tensor:
     feat = feat.float()
-    return functional.layer_norm(feat, feat.shape[1:]) if norm == 'layer' else feat
+    if norm == 'layer':
+        return functional.layer_norm(feat, feat.shape[1:])
+    return _standard(feat) if norm == 'batch' else feat
+
+
+def _standard(feat: Tensor) -> Tensor:
+    """Give each channel mean 0 and variance 1 over the cells of all ranks."""
+    total, squares = (x.sum(0, dtype=torch.float64) for x in (feat, feat.square()))
+    moments = torch.stack([torch.full_like(total, len(feat)), total, squares])
+    count, total, squares = all_reduce_sum(moments)
+    mean = total / count
+    deviation = (squares / count - mean.square()).clamp_min(_EPSILON).sqrt()
+    standard: Tensor = (feat - mean.float()) / deviation.float()
+    return standard
 
 
 def _mean_target(pairs: _Pairs, crops: Plan, level: int, feat: Tensor) -> LevelTargets:
