@@ -29,6 +29,12 @@ class Regime(NamedTuple):
     scene_share: float
     points_per_scene: int
 
+    @property
+    def title(self) -> str:
+        """For people."""
+        points = f'{self.points_per_scene} points each' if self.points_per_scene else 'all points'
+        return f'{100 * self.scene_share:g} % of the scenes, {points}'
+
 
 class Regimes:
     """The regimes of one seed: which scenes, and which of their labels.

@@ -4,11 +4,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 
 from training.distributed import choose_device
 from training.evaluation.class_lists import ClassList, class_list
+from training.evaluation.config import DataSection
 from training.evaluation.probe_scenes import ProbeScenes
 from training.evaluation.results import files_hash, make_folder
 from training.origin import settings_of, source_of_run
@@ -37,22 +39,16 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
     """
     if config.run.num_threads:
         torch.set_num_threads(config.run.num_threads)
-    data, classes = config.data, class_list(config.data.vocabulary)
     device, folder = choose_device(config.run.device), make_folder(config.run.output)
-    train, validation = (
-        ProbeScenes(f'data.{part}', splits, data.segment, len(classes.names))
-        for part, splits in (('train', data.train), ('validation', data.validation))
-    )
-    runs = [
-        _SeedRun(config, seed, classes, train, validation, device) for seed in config.run.numbers
-    ]
+    data = _labelled_data(config.data)
+    runs = [_run_seed(config, seed, data, device) for seed in config.run.numbers]
     report = ProtocolReport(
         entries=[entry for run in runs for entry in run.entries],
         encoders=[run.encoder for run in runs],
         published=config.run.published,
-        num_scenes=(len(train), len(validation)),
+        num_scenes=(len(data.train), len(data.validation)),
         settings=settings_of(config),
-        data_hash=files_hash(chain(train.cloud_files(), validation.cloud_files())),
+        data_hash=files_hash(chain(data.train.cloud_files(), data.validation.cloud_files())),
         code=source_of_run(),
         lists={str(run.encoder.seed): run.lists for run in runs},
     )
@@ -60,48 +56,62 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
     return report
 
 
-class _SeedRun:
-    """Everything of one seed: the encoder, probes on its features, their scores."""
+class _Data(NamedTuple):
+    """Labelled scenes, and the classes of their labels."""
 
-    def __init__(
-        self,
-        config: ProtocolConfig,
-        seed: int,
-        classes: ClassList,
-        train: ProbeScenes,
-        validation: ProbeScenes,
-        device: torch.device,
-    ) -> None:
-        encoder = make_encoder(config, seed, device)
-        source = _source(config, encoder, device)
-        regimes = Regimes(config.regimes, train.names, seed)
-        teacher = Teacher(
-            config=config,
-            classes=classes,
-            source=source,
-            level_sets=_level_sets(config, encoder),
-            scenes=train,
-            regimes=regimes,
-            seed=seed,
-            device=device,
-        )
-        seconds: dict[str, float] = {}
-        with _timed(seconds, 'features'):
-            rows = teacher.cache()
-        with _timed(seconds, 'training'):
-            taught = list(teacher.teach(rows))
-        with _timed(seconds, 'validation'):
-            pass_scenes(source, validation, [one.judge for one in taught])
-        self.entries = [_entry(one, regimes, seed) for one in taught]
-        self.lists = regimes.lists()
-        self.encoder = EncoderReport(
-            seed=seed,
-            name=encoder.name,
-            facts=dict(encoder.facts),
-            num_channels=encoder.num_channels,
-            last=encoder.last,
-            seconds=seconds,
-        )
+    classes: ClassList
+    train: ProbeScenes
+    validation: ProbeScenes
+
+
+class _SeedRun(NamedTuple):
+    """What was found with one seed."""
+
+    entries: list[Entry]
+    encoder: EncoderReport
+    lists: dict[str, Any]
+
+
+def _labelled_data(data: DataSection) -> _Data:
+    classes = class_list(data.vocabulary)
+    train, validation = (
+        ProbeScenes(f'data.{part}', splits, data.segment, len(classes.names))
+        for part, splits in (('train', data.train), ('validation', data.validation))
+    )
+    return _Data(classes, train, validation)
+
+
+def _run_seed(config: ProtocolConfig, seed: int, data: _Data, device: torch.device) -> _SeedRun:
+    """Train all probes on the features of an encoder, then let validation scenes pass once."""
+    encoder = make_encoder(config, seed, device)
+    source = _source(config, encoder, device)
+    regimes = Regimes(config.regimes, data.train.names, seed)
+    teacher = Teacher(
+        config=config,
+        classes=data.classes,
+        source=source,
+        level_sets=_level_sets(config, encoder),
+        scenes=data.train,
+        regimes=regimes,
+        seed=seed,
+        device=device,
+    )
+    seconds: dict[str, float] = {}
+    with _timed(seconds, 'features'):
+        rows = teacher.cache()
+    with _timed(seconds, 'training'):
+        taught = list(teacher.teach(rows))
+    with _timed(seconds, 'validation'):
+        pass_scenes(source, data.validation, [one.judge for one in taught])
+    told = EncoderReport(
+        seed=seed,
+        name=encoder.name,
+        facts=dict(encoder.facts),
+        num_channels=encoder.num_channels,
+        last=encoder.last,
+        seconds=seconds,
+    )
+    return _SeedRun([_entry(one, regimes, seed) for one in taught], told, regimes.lists())
 
 
 def _source(

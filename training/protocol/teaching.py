@@ -174,8 +174,8 @@ class Teacher:
     ) -> Taught:
         seconds = round(time.perf_counter() - start, 2)
         _log.info(
-            'seed %d: %s on %s, %g of the scenes, %s points: %.1f s',
-            self.seed, probe, levels.name, *regime, seconds,
+            'seed %d: %s of %s on levels %s in %.1f s',
+            self.seed, probe, regime.title, levels.name, seconds,
         )  # fmt: skip
         return Taught(
             probe=probe, levels=levels, regime=regime, num_rows=num_rows, seconds=seconds,
