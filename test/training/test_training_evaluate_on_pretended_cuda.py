@@ -14,10 +14,10 @@ from training.protocol.config import ProtocolConfig
 
 @pytest.mark.slow
 def test_neighbours_are_asked_where_the_features_are(
-    pretended_cuda,
+    pretended_cuda,  # noqa: F811
     tiny_split,
     tmp_path,
-    monkeypatch,  # noqa: F811
+    monkeypatch,
 ):
     monkeypatch.setattr(run, 'choose_device', torch.device)  # there is no other GPU
     scores = {}
