@@ -94,7 +94,7 @@ def _judgement(config: CompareMaskedConfig, arm: str, seed: int) -> Job:
 def _encoder(config: CompareMaskedConfig, arm: str, seed: int) -> str:
     """Return the name that the protocol knows an arm by."""
     if arm == 'random':
-        return 'concerto:random'
+        return f'concerto:random#{config.protocol.random_size}'
     if arm in _CHANGES:
         return f'masked:{config.checkpoint(arm, seed)}'
     folder = config.before.run(arm, seed)

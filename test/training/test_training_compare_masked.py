@@ -146,7 +146,7 @@ def test_every_arm_is_judged_alike(config, before):
     jobs = {job.name: set(job.arguments) for job in stages(config)[1]}
     assert len(jobs) == 2 * len(ARMS)
     names = {
-        'random': 'concerto:random',
+        'random': 'concerto:random#nano',
         'points': f'concerto:{before}/points_1/step_00000007.pth',
         'joint': f'concerto:{before}/joint_1/step_00000007.pth',
         'shallow': f'masked:{config.folder}/shallow_1/step_00001000.pth',

@@ -50,6 +50,7 @@ class ProtocolSection:
     arms: str = param(
         'random,points,joint,shallow,msm', f'Whose features, by commas, of {", ".join(ARMS)}.'
     )
+    random_size: str = param('nano', 'Of the encoder of random weights: that of the pretrainings.')
 
     def __post_init__(self) -> None:
         if not set(self.names) <= set(ARMS) or len(set(self.names)) < len(self.names):
