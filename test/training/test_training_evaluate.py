@@ -9,12 +9,13 @@ import torch
 from concerto_ros.config.tree import build, read_plain_yaml
 from training.evaluate import main
 from training.protocol.config import ProtocolConfig
-from training.protocol.encoders import example
+from training.protocol.encoders import example, make_encoder
+from training.protocol.encoders.facts import weights_sha256
 from training.protocol.hierarchy import Hierarchy
 from training.protocol.run import run_protocol
 
 WALLS = 'left wall, right wall'  # labels of the tiny scenes: 0 and 1
-ASKED = []  # scenes that `Counting` was asked about
+ASKED = []  # scenes that `Counting` was asked about, encoders that `network` made
 
 
 class Counting(example.HandMade):
@@ -41,6 +42,13 @@ class Large(example.HandMade):
         found = super().__call__(scene)
         found.levels[0].feat.mul_(1e6)
         return found
+
+
+def network(device):
+    """Return an encoder with weights, and keep it."""
+    config = build(ProtocolConfig, {'encoder.name': 'concerto:random#nano'})
+    ASKED.append(make_encoder(config, 0, device))
+    return ASKED[-1]
 
 
 def settings(split, output, **changes):
@@ -179,6 +187,16 @@ def test_augmented_training_learns(evaluate, tiny_split, tmp_path):
     )  # fmt: skip
     assert [e.probe for e in report.entries] == ['linear', 'knn']
     assert report.entries[0].scores['miou'] > 0.85
+
+
+@pytest.mark.parametrize('features', ['cached', 'augmented'])
+def test_probes_leave_the_encoder_as_it_was(evaluate, features):
+    evaluate(
+        encoder__name=f'python:{__name__}:network', linear__features=features, linear__epochs=1
+    )
+    [encoder] = ASKED
+    assert f'sha256:{weights_sha256(encoder.network)}' == encoder.facts['weights']
+    assert not any(p.requires_grad for p in encoder.network.parameters())
 
 
 @pytest.mark.parametrize('changes', [
