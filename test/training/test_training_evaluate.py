@@ -236,6 +236,8 @@ def test_objects_can_be_found(evaluate, tiny_split, tmp_path):
         ({'regimes.scene_shares': ''}, 'name nothing to learn from: set regimes'),
         ({'regimes.scene_shares': '0.5', 'regimes.scene_list': 'no.txt'}, 'no.txt cannot be read'),
         ({'regimes.points_per_scene': '5', 'regimes.point_list': 'no'}, 'no cannot be read'),
+        ({'probes': 'instances', 'regimes.scene_shares': '', 'regimes.points_per_scene': '5'},
+         'instances, which need the labels of all points'),
         ({'data.train': ''}, '"data.train" must name a split'),
         ({'data.segment': 'segment200'}, r"labels of this scene are \['segment20'\]"),
         ({'encoder.name': f'python:{__name__}:Broken'}, 'hand-made are not finite: check the w'),

@@ -43,6 +43,7 @@ def test_a_row_is_the_mean_over_seeds_with_its_spread():
 
 def test_a_single_seed_has_no_spread():
     table = report([entry(0, 0.5, regime=Regime(1.0, 20))]).table()
+    assert table.startswith('mine: 2 levels, 7 channels; one seed, in percent')
     assert '| linear | all | 100 % | 20 | 50.00 | 50.00 | 50.00 | 50.00 |' in table
 
 

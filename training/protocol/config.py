@@ -200,7 +200,11 @@ class ProtocolConfig:
                 '"regimes.scene_shares" and "regimes.points_per_scene" name nothing to learn '
                 'from: set regimes.scene_shares=1.0 for all scenes'
             )
-        _ = self.chosen
+        if self.chosen == ('instances',) and not (self.regimes.shares or 0 in self.regimes.counts):
+            raise ConfigError(
+                '"probes" names only instances, which need the labels of all points: set '
+                'regimes.scene_shares=1.0'
+            )
 
     @property
     def chosen(self) -> tuple[str, ...]:

@@ -123,12 +123,10 @@ class ProtocolReport:
 
     def _heading(self) -> str:
         names = ', '.join(dict.fromkeys(encoder.name for encoder in self.encoders))
-        widths = self.encoders[0].num_channels
-        return (
-            f'{names}: {len(widths)} levels, {sum(widths)} channels; '
-            f'mean of {len(self.encoders)} seeds in percent ± standard deviation '
-            '(95 % interval of the mean)\n'
-        )
+        widths, num_seeds = self.encoders[0].num_channels, len(self.encoders)
+        spread = 'standard deviation (95 % interval of the mean)'
+        shown = f'mean of {num_seeds} seeds ± {spread}' if num_seeds > 1 else 'one seed'
+        return f'{names}: {len(widths)} levels, {sum(widths)} channels; {shown}, in percent\n'
 
     def _table(self, kind: str, probes: Sequence[str]) -> str:
         columns = _COLUMNS[kind]
