@@ -5,6 +5,7 @@
     parity       the loss terms of one step in fp32, on the device and on the CPU
     speed        steps of small and base at the published batch of a GPU: 3 scenes, 65,536 points,
                  images of 518 px through ViT-g of random weights, or tokens of it from a cache
+    masked       both of masked scene modelling, without waiting for data; see `bench.gpu_masked`
     comparison   `training.compare` by config/training/compare_gpu.yaml, about 20 minutes
 
 Without a GPU, `--device cpu --tiny` runs every part of it once on networks of a moment.
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 
 from bench.gpu_comparison import run_comparison
+from bench.gpu_masked import check_masked
 from bench.gpu_tools import Clock
 from bench.gpu_training_task import PARTS, GivenEncoderTask, random_image_encoder, run_steps
 from bench.stages import Stages
@@ -40,7 +42,7 @@ from training.image_encoders import ImageEncoder
 from training.prepare.command import main as prepare
 from training.structures import ViewBatch
 
-_ALL = ('parity', 'speed', 'comparison')
+_ALL = ('parity', 'speed', 'masked', 'comparison')
 _TOLERANCE = 1e-3  # of a loss term
 _MOST_WAITING = 0.1  # of the time
 _TINY_ENCODER = {'embed_dim': 32, 'depth': 1, 'num_heads': 2}
@@ -64,6 +66,8 @@ def main() -> int:
         for size in args.sizes:
             for is_cached in (False, True):
                 print_speed(size, args, encoder, is_cached=is_cached)
+    if 'masked' in args.parts:
+        num_wrong += check_masked(args, _TOLERANCE)
     if 'comparison' in args.parts:
         folder, num_workers = args.folder / 'compare', max(args.workers)
         num_wrong += run_comparison(folder, args.device, num_workers, tiny=args.tiny) != 0

@@ -35,9 +35,23 @@ def test_parity_and_speed_without_a_gpu(monkeypatch, capsys, tmp_path):
     assert printed.endswith('gpu_training: all well\n')
 
 
-def test_a_wrong_term_is_told(monkeypatch, capsys, tmp_path):
+@pytest.mark.slow
+def test_masked_scene_modelling_without_a_gpu(monkeypatch, capsys, tmp_path):
+    arguments = ('--device', 'cpu', '--tiny', '--parts', 'masked', '--folder', tmp_path)
+    assert run(monkeypatch, *arguments) == 0
+    printed = capsys.readouterr().out
+    for name in ('msm_rooms', 'msm_rooms_hunet'):
+        assert re.search(
+            rf'parity {name} fp32, \d+ voxels: errors level0 \S+, .*gradient \S+\n'
+            rf'masked {name}: \S+ steps/s in fp32, \S+k voxels/s\n',
+            printed,
+        )
+
+
+@pytest.mark.parametrize('part', ['parity', pytest.param('masked', marks=pytest.mark.slow)])
+def test_a_wrong_term_is_told(monkeypatch, capsys, tmp_path, part):
     monkeypatch.setattr(gpu_training, '_TOLERANCE', 0.0)
-    arguments = ('--device', 'cpu', '--tiny', '--parts', 'parity', '--folder', tmp_path)
+    arguments = ('--device', 'cpu', '--tiny', '--parts', part, '--folder', tmp_path)
     assert run(monkeypatch, *arguments) == 1
     assert 'ARE TOO LARGE' in capsys.readouterr().out
 
