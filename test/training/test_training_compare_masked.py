@@ -4,15 +4,18 @@ import json
 
 import pytest
 
-from concerto_ros.config.tree import build, flatten
+from concerto_ros.config.tree import build, flatten, read_plain_yaml
 from concerto_ros.errors import ConfigError
 from training import compare_masked
+from training.command import read_settings
 from training.compare_masked import stages
 from training.comparison.masked_config import CompareMaskedConfig
 from training.comparison.masked_report import report, write_report
 from training.comparison.masked_scores import COLUMNS
 from training.jobs import stages as jobs_stages
 from training.made_by import write_made_by
+from training.masked_scene.config import MaskedConfig
+from training.protocol.config import ProtocolConfig
 
 SETTINGS = 'config/training/compare_masked.yaml'
 ARMS = ('random', 'points', 'joint', 'shallow', 'msm')
@@ -203,3 +206,16 @@ def test_wrong_settings_are_told_before_the_first_job(config, monkeypatch, capsy
     same = [f'{p.name}={p.value}' for p in flatten(config)]
     assert compare_masked.main([SETTINGS, *same, f'{kind}.config={tmp_path}/wrong.yaml']) == 2
     assert 'wrong.yaml: unknown parameter "run.sede"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['compare_masked', 'compare_masked_gpu'])
+def test_the_settings_that_ship_are_those_of_their_commands(before, name):
+    shipped = build(CompareMaskedConfig, read_plain_yaml(f'config/training/{name}.yaml'))
+    changes = {
+        'data.compare': str(before), 'jobs.seeds': '0,1', 'protocol.arms': 'random,msm,hunet',
+    }  # fmt: skip
+    jobs = stages(build(CompareMaskedConfig, changes, shipped))
+    trees = {'training.pretrain_masked': MaskedConfig, 'training.evaluate': ProtocolConfig}
+    for module, *arguments in (job.arguments for stage in jobs for job in stage):
+        settings = read_settings(trees[module], arguments, module)
+    assert settings.data.voxel_size == 0.04

@@ -13,7 +13,7 @@ ARMS = {
     'joint': 'joint',
     'shallow': 'masked colours and normals',
     'msm': 'masked scene modelling',
-    'hunet': 'masked scene modelling, its published network',
+    'hunet': 'masked scene modelling, network of the paper',
 }
 
 
