@@ -22,7 +22,7 @@ from training.masked_scene.masks import draw_hidden, hidden_cells
 
 NUM_VIEWS, NUM_VOXELS, RATIO = 4, 60_000, 0.4
 _COARSEST = 4
-_ROUNDS = 9
+_ROUNDS = 6
 
 
 def main() -> None:
@@ -36,8 +36,10 @@ def main() -> None:
     def reference(i: int) -> object:
         return by_unique(points, i)
 
-    alone = paired(reference, lambda i: by_plan(plan, i), _ROUNDS, clock=clock)
-    with_plan = paired(reference, lambda i: by_plan(plan_of(points), i), _ROUNDS, clock=clock)
+    alone = paired(reference, lambda i: by_plan(plan, i), _ROUNDS, warmup=1, clock=clock)
+    with_plan = paired(
+        reference, lambda i: by_plan(plan_of(points), i), _ROUNDS, warmup=1, clock=clock
+    )
     print(
         f'masks: {alone.speedup:.1f} x as fast as unique cells per view and level ({alone}), with '
         f'the plan {with_plan.speedup:.2f} x ({with_plan}), {NUM_VIEWS} views of {NUM_VOXELS:,} '

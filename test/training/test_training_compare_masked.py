@@ -217,5 +217,9 @@ def test_the_settings_that_ship_are_those_of_their_commands(before, name):
     jobs = stages(build(CompareMaskedConfig, changes, shipped))
     trees = {'training.pretrain_masked': MaskedConfig, 'training.evaluate': ProtocolConfig}
     for module, *arguments in (job.arguments for stage in jobs for job in stage):
-        settings = read_settings(trees[module], arguments, module)
-    assert settings.data.voxel_size == 0.04
+        assert read_settings(trees[module], arguments, module).data.voxel_size == 0.04
+
+
+def test_the_other_comparison_keeps_its_report():
+    with pytest.raises(ConfigError, match=r'"jobs\.output" runs/compare is that of training.com'):
+        build(CompareMaskedConfig, {'jobs.output': 'runs/compare'})

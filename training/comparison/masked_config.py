@@ -74,6 +74,13 @@ class CompareMaskedConfig:
     masked: MaskedSection = section(MaskedSection)
     protocol: ProtocolSection = section(ProtocolSection)
 
+    def __post_init__(self) -> None:
+        if self.folder == self.before.folder:
+            raise ConfigError(
+                f'"jobs.output" {self.folder} is that of training.compare, whose report.md would '
+                'be lost; choose another'
+            )
+
     @property
     def folder(self) -> Path:
         """Of everything."""
