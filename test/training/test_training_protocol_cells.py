@@ -23,10 +23,11 @@ def by_dictionary(coord, asked):
     ('count', 'low', 'high'),
     [(1, 0, 3), (500, 0, 12), (3000, -1000, 1000), (200, -(2**62), 2**62)],
 )
-def test_rows_are_those_of_a_dictionary(count, low, high):
+def test_rows_are_those_of_a_dictionary(count, low, high, device):
     coord = different_cells(count, low, high)
     asked = torch.cat([coord.flip(0), different_cells(400, low, high, seed=1), coord - 1, -coord])
-    assert CellTable(coord).find(asked).tolist() == by_dictionary(coord, asked)
+    found = CellTable(coord.to(device)).find(asked.to(device))
+    assert found.tolist() == by_dictionary(coord, asked)
 
 
 def test_cells_that_hash_alike_are_told_apart():

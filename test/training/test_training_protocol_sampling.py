@@ -1,7 +1,10 @@
 """Sampled features against dense grids and hand-computed answers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from test_pretended_cuda import pretended_cuda  # noqa: F401  # a fixture
 from torch.nn.functional import grid_sample, normalize, pad
 
 from concerto_ros.errors import ConfigError
@@ -30,6 +33,14 @@ def scattered_cells(size, share, seed=0):
 def hierarchy_of(*levels, voxel_size=0.02, origin=(0, 0, 0)):
     origin = torch.tensor(origin, dtype=torch.float64)
     return Hierarchy(levels=levels, voxel_size=voxel_size, origin=origin)
+
+
+def on_device(hierarchy, device):
+    levels = tuple(
+        replace(level, feat=level.feat.to(device), coord=level.coord.to(device))
+        for level in hierarchy.levels
+    )
+    return replace(hierarchy, levels=levels, origin=hierarchy.origin.to(device))
 
 
 def all_rows(sampled):
@@ -63,6 +74,11 @@ def bordered_hierarchy():
         lattice_level('b', scattered_cells((5, 4, 6), 0.5, seed=1), 2.5, channels=3),
         lattice_level('c', scattered_cells((4, 3, 3), 0.4, seed=2), 3, channels=4),
     )
+
+
+def every_kind_of_level():
+    place = Level(name='d', feat=torch.randn(9, 2), coord=torch.rand(9, 3), stride=None)
+    return hierarchy_of(*bordered_hierarchy().levels, place)
 
 
 @pytest.mark.parametrize('stride', [1, 2, 3, 2.5])
@@ -220,12 +236,38 @@ def test_no_position_has_no_feature(mode):
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('normalize', ['none', 'level', 'whole', 'both'])
 def test_a_linear_map_is_that_of_the_features(mode, normalize):
-    place = Level(name='d', feat=torch.randn(9, 2), coord=torch.rand(9, 3), stride=None)
-    hierarchy = hierarchy_of(*bordered_hierarchy().levels, place)
-    sampled = SampledFeatures(hierarchy, positions(50, -2, 14), mode, normalize=normalize)
+    sampled = SampledFeatures(
+        every_kind_of_level(), positions(50, -2, 14), mode, normalize=normalize
+    )
     weight, bias = torch.randn(5, 11), torch.randn(5)
     expected = all_rows(sampled) @ weight.t() + bias
     torch.testing.assert_close(sampled.linear(weight, bias), expected, atol=1e-5, rtol=1e-5)
+
+
+def sampled_on(device, hierarchy, mode, normalize):
+    """Return features and a linear map of them, computed on a device."""
+    position = positions(50, -2, 14).to(device)
+    sampled = SampledFeatures(on_device(hierarchy, device), position, mode, normalize=normalize)
+    weight, bias = torch.ones(2, 11, device=device), torch.ones(2, device=device)
+    return sampled.select(torch.arange(50, device=device)), sampled.linear(weight, bias)
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('normalize', ['none', 'both'])
+def test_devices_agree(mode, normalize, device):
+    hierarchy = every_kind_of_level()
+    expected = sampled_on('cpu', hierarchy, mode, normalize)
+    for found, want in zip(sampled_on(device, hierarchy, mode, normalize), expected, strict=True):
+        torch.testing.assert_close(found.cpu(), want, atol=1e-5, rtol=1e-5)
+
+
+def test_everything_stays_on_its_device(pretended_cuda):  # noqa: F811
+    hierarchy = every_kind_of_level()
+    for mode in MODES:
+        expected = sampled_on('cpu', hierarchy, mode, 'none')
+        for found, want in zip(sampled_on('cuda', hierarchy, mode, 'none'), expected, strict=True):
+            assert found.device.type == 'cuda'
+            torch.testing.assert_close(found.cpu(), want, atol=1e-5, rtol=1e-5)
 
 
 def test_chunks_make_no_difference(monkeypatch):
