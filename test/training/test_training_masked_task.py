@@ -1,5 +1,6 @@
 """Masked scene modelling as the trainer runs it: batches, schedules, weights, what it leaves."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,16 @@ def test_batches_follow_from_the_step(task):
     assert rest[0].names == whole[2].names
     assert torch.equal(rest[0].full.feat, whole[2].full.feat)
     assert whole[0].slots == (0, 1)
+
+
+def test_images_are_left_alone(config, tiny_split, tmp_path):
+    shutil.copytree(tiny_split.parents[1], tmp_path / 'scenes')
+    for image in (tmp_path / 'scenes').rglob('*.jpg'):
+        image.write_bytes(b'')
+    splits = str(tmp_path / 'scenes' / 'splits' / 'train.json')
+    data = replace(config.data, splits=splits, max_images=4)
+    batch = next(MaskedTask(replace(config, data=data), CPU).batches(0))
+    assert batch.skipped == ()
 
 
 def test_values_are_those_of_the_settings(task):

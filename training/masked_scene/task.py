@@ -1,7 +1,7 @@
 """Masked scene modelling, as the trainer runs it."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -39,7 +39,8 @@ class MaskedTask:
     def __init__(self, config: MaskedConfig, device: torch.device) -> None:
         self.config = config
         rank_batches(config.data, range(0), rank(), world_size())  # raises if it cannot divide
-        self._dataset = MaskedDataset(open_scenes(config.data, _NO_IMAGE), config)
+        scenes = open_scenes(replace(config.data, max_images=0), _NO_IMAGE)
+        self._dataset = MaskedDataset(scenes, config)
         torch.manual_seed(config.run.seed)  # of the first weights, alike on all ranks
         objective = MaskedSceneObjective(config, lambda: make_network(config.network))
         self.objective = objective.to(device)
