@@ -8,11 +8,9 @@ import torch
 from concerto_ros.errors import ConcertoError, ConfigError, SourceError
 from training.datasets.labelled import LabelledScene
 from training.evaluation.class_lists import ClassList
-from training.evaluation.features import DenseFeatures
 from training.evaluation.training_rows import measure_scaling, no_scaling
-from training.protocol.instances import head as head_module
 from training.protocol.instances.config import InstanceSection
-from training.protocol.instances.head import InstanceLayers
+from training.protocol.instances.head import InstanceHeads
 from training.protocol.instances.loss import instance_loss
 from training.protocol.instances.probe import InstanceProbe
 from training.protocol.instances.rows import InstanceRows
@@ -62,6 +60,14 @@ def targets_of(scene):
     return probe().targets(scene, inverse, position)
 
 
+def found_in(scene, classifier, feat=None):
+    """Return proposals, with features read in two parts."""
+    parts = torch.tensor_split(features(scene) if feat is None else feat, 2)
+    return classifier.propose(
+        [classifier.read(part) for part in parts], torch.from_numpy(scene.coord)
+    )
+
+
 def rows_of(scenes):
     parts = [(features(scene), targets_of(scene)) for scene in scenes]
     return InstanceRows(
@@ -78,7 +84,7 @@ def test_objects_that_touch_are_told_apart(offset_head):
     instances = probe(replace(QUICK, offset_head=offset_head))
     classifier = instances.train(rows_of([room(0), room(1)]), seed=0)
     scores, scene = instances.scores(), room(2)
-    found = classifier(DenseFeatures(features(scene)), torch.from_numpy(scene.coord))
+    found = found_in(scene, classifier)
     scores.add(found, torch.arange(len(scene.coord)), scene)
     assert scores.result().ap.tolist() == pytest.approx([1, 1])
     assert (found.score > 0.5).all()
@@ -88,13 +94,13 @@ def test_unmoved_voxels_are_clusters_too_if_wanted():
     instances = probe(replace(QUICK, clusters='both'))
     classifier = instances.train(rows_of([room(0), room(1)]), seed=0)
     scene = room(2)
-    found = classifier(DenseFeatures(features(scene)), torch.from_numpy(scene.coord))
+    found = found_in(scene, classifier)
     sizes = found.mask.sum(1)
     pair = 2 * SIDE**3  # the chairs, which touch; their IoU with either is above the overlap
     assert sizes.tolist() in ([SIDE**3] * 3, [SIDE**3, pair])
     apart = replace(QUICK, clusters='both', overlap=0.6)
     classifier = probe(apart).train(rows_of([room(0), room(1)]), seed=0)
-    found = classifier(DenseFeatures(features(scene)), torch.from_numpy(scene.coord))
+    found = found_in(scene, classifier)
     assert sorted(found.mask.sum(1).tolist()) == [SIDE**3] * 3 + [pair]
 
 
@@ -145,25 +151,20 @@ def test_a_batch_without_objects_or_labels_has_no_loss():
 
 
 @pytest.mark.parametrize('offset_head', ['linear', 'mlp'])
-def test_the_frozen_head_does_what_was_trained(monkeypatch, offset_head):
-    monkeypatch.setattr(head_module, '_HIDDEN_AT_ONCE', 4)
-    generator = torch.Generator().manual_seed(0)
-    feat = 3 + 20 * torch.randn(50, 6, generator=generator)
+def test_heads_read_scaled_features(offset_head):
+    feat = 3 + 20 * torch.randn(50, 6)
     scaling = measure_scaling(feat)
-    layers = InstanceLayers(6, 3, offset_head, generator)
-    layers(feat, scaling)  # gives the norm its statistics
-    scaled = scaling(feat)
-    logits, offset = layers.eval()(scaled, no_scaling(6))
-    found, moved = layers.frozen(scaling)(DenseFeatures(feat), CPU)
-    torch.testing.assert_close(found, logits, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(moved, offset, atol=1e-5, rtol=1e-5)
+    heads = InstanceHeads(3, offset_head, scaling, torch.Generator().manual_seed(0))
+    same = InstanceHeads(3, offset_head, no_scaling(6), torch.Generator().manual_seed(0))
+    for mode in (True, False):
+        found, expected = heads.train(mode)(feat), same.train(mode)(scaling(feat))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_objects():
     rows, scene = rows_of([room(0), room(1)]), room(2)
-    feat, position = DenseFeatures(features(scene)), torch.from_numpy(scene.coord)
-    config = replace(QUICK, epochs=2)
-    first, again, other = (probe(config).train(rows, seed)(feat, position) for seed in (0, 0, 1))
+    instances = probe(replace(QUICK, epochs=2))
+    first, again, other = (found_in(scene, instances.train(rows, seed)) for seed in (0, 0, 1))
     assert first.score.tolist() == again.score.tolist() != other.score.tolist()
 
 
@@ -171,9 +172,9 @@ def test_numbers_of_any_size_and_count_are_learnt_alike():
     rows, scene = rows_of([room(0), room(1)]), room(2)
     large = replace(rows, feat=1000 * rows.feat)
     twice = replace(rows, feat=torch.cat([rows.feat, rows.feat], dim=1))
-    feat, position = features(scene), torch.from_numpy(scene.coord)
+    feat = features(scene)
     for taught, asked in ((large, 1000 * feat), (twice, torch.cat([feat, feat], dim=1))):
-        found = probe().train(taught, 0)(DenseFeatures(asked), position)
+        found = found_in(scene, probe().train(taught, 0), asked)
         assert len(found.label) == 3
 
 

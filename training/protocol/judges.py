@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from concerto_ros.errors import ConcertoError, SourceError
 from training.datasets.labelled import LabelledScene
-from training.evaluation.features import DenseFeatures, FeatureSource, SceneFeatures
+from training.evaluation.features import FeatureSource, SceneFeatures
 from training.evaluation.metrics import ConfusionMatrix
-from training.protocol.instances.probe import InstanceClassifier
+from training.protocol.instances.probe import InstanceClassifier, VoxelReadings
 from training.protocol.instances.scores import InstanceScores
 from training.protocol.level_set import LevelSet
 from training.protocol.rows import voxel_places
@@ -92,18 +92,18 @@ class InstanceJudge:
         self, classifier: InstanceClassifier, levels: LevelSet, scores: InstanceScores
     ) -> None:
         self._classifier, self._levels, self._scores = classifier, levels, scores
-        self._seen: list[Tensor] = []
+        self._said: list[VoxelReadings] = []
 
     def look(self, feat: Tensor) -> None:
-        """Keep the next features: objects are found in whole scenes."""
-        self._seen.append(self._levels.take(feat))
+        """Read classes and offsets of the next features; objects are found in whole scenes."""
+        self._said.append(self._classifier.read(self._levels.take(feat)))
 
     def end_scene(self, scene: LabelledScene, found: SceneFeatures) -> None:
         """Find the objects of the scene, and compare."""
         place = voxel_places(scene, found.inverse, found.features.num_points)
-        proposals = self._classifier(DenseFeatures(torch.cat(self._seen)), place)
+        proposals = self._classifier.propose(self._said, place)
         self._scores.add(proposals, found.inverse, scene)
-        self._seen = []
+        self._said = []
 
     def outcome(self) -> Outcome:
         """Return average precision; NaN where the truth has no object."""

@@ -1,55 +1,77 @@
 """The instance probe as a run uses it: targets, training, proposals, scores."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from concerto_ros.errors import ConfigError
 from training.datasets.labelled import LabelledScene
 from training.evaluation.class_lists import ClassList
-from training.evaluation.features import VoxelFeatures
 from training.protocol.instances.cluster import Proposals, propose
 from training.protocol.instances.config import InstanceSection
-from training.protocol.instances.head import InstanceHead
+from training.protocol.instances.head import InstanceHeads
 from training.protocol.instances.rows import InstanceRows, InstanceTargets, voxel_targets
 from training.protocol.instances.scores import InstanceScores
 from training.protocol.instances.train import train_instances
+
+
+class VoxelReadings(NamedTuple):
+    """What heads say of R voxels.
+
+    Attributes:
+        label: (R,) int64, class.
+        probability: (R,) float32 of that class.
+        offset: (R, 3) float32 [m], to the centre of the object.
+    """
+
+    label: Tensor
+    probability: Tensor
+    offset: Tensor
 
 
 class InstanceClassifier:
     """Finds objects by trained heads.
 
     Args:
-        head: For features as the source gives them.
+        heads: For features as the source gives them, in eval mode.
         has_objects: (L,) bool, classes that consist of objects.
         config: Of the clusters.
         voxel_size: Edge length of a voxel [m].
     """
 
     def __init__(
-        self, head: InstanceHead, has_objects: Tensor, config: InstanceSection, voxel_size: float
+        self, heads: InstanceHeads, has_objects: Tensor, config: InstanceSection, voxel_size: float
     ) -> None:
-        self._head, self._has_objects = head, has_objects.numpy()
+        self._heads, self._has_objects = heads, has_objects.numpy()
         self._config, self._voxel_size = config, voxel_size
 
-    def __call__(self, features: VoxelFeatures, position: Tensor) -> Proposals:
-        """Return what may be objects.
+    @torch.no_grad()
+    def read(self, feat: Tensor) -> VoxelReadings:
+        """Return what the heads say of (R, C) float features, on the device of the heads."""
+        logits, offset = self._heads(feat.float())
+        probability, label = logits.softmax(1).max(1)
+        return VoxelReadings(label, probability, offset)
+
+    def propose(self, readings: Sequence[VoxelReadings], position: Tensor) -> Proposals:
+        """Return what may be objects in a scene.
 
         Args:
-            features: (V, C).
-            position: (V, 3) float [m], on the same device.
+            readings: Of all V voxels, in parts.
+            position: (V, 3) float [m] of the voxels.
         """
-        logits, offset = self._head(features, position.device)
-        probability, label = logits.softmax(1).max(1)
-        moved = (position.double() + offset.double()) / self._voxel_size
-        places = (
-            [moved]
-            if self._config.clusters == 'shifted'
-            else [moved, position.double() / self._voxel_size]
-        )
+        parts = zip(*readings, strict=True)
+        label, probability, offset = (torch.cat(part).cpu().numpy() for part in parts)
+        place = position.cpu().numpy().astype(np.float64)
+        shifted = (place + offset) / self._voxel_size
         return propose(
-            label.cpu().numpy(),
-            probability.double().cpu().numpy(),
-            [place.cpu().numpy() for place in places],
+            label,
+            probability.astype(np.float64),
+            [shifted]
+            if self._config.clusters == 'shifted'
+            else [shifted, place / self._voxel_size],
             self._has_objects,
             self._config,
         )
@@ -96,8 +118,8 @@ class InstanceProbe:
         Raises:
             ConcertoError: The loss is not finite.
         """
-        head = train_instances(rows, self._classes, self._config, seed, self._device)
-        return InstanceClassifier(head, self._has_objects, self._config, self._voxel_size)
+        heads = train_instances(rows, self._classes, self._config, seed, self._device)
+        return InstanceClassifier(heads, self._has_objects, self._config, self._voxel_size)
 
     def scores(self) -> InstanceScores:
         """Return scores of no scene yet."""

@@ -10,7 +10,7 @@ from concerto_ros.errors import ConcertoError
 from training.evaluation.class_lists import ClassList
 from training.evaluation.training_rows import Scaling, measure_scaling, no_scaling
 from training.protocol.instances.config import InstanceSection
-from training.protocol.instances.head import InstanceHead, InstanceLayers
+from training.protocol.instances.head import InstanceHeads
 from training.protocol.instances.loss import instance_loss
 from training.protocol.instances.rows import InstanceRows
 
@@ -21,7 +21,7 @@ def train_instances(
     config: InstanceSection,
     seed: int,
     device: torch.device,
-) -> InstanceHead:
+) -> InstanceHeads:
     """Train the heads.
 
     Args:
@@ -32,18 +32,16 @@ def train_instances(
         device: Where to train; the rows stay on the CPU.
 
     Returns:
-        Heads for the features as the source gives them, on the CPU.
+        Heads for the features as the source gives them, in eval mode, on `device`.
 
     Raises:
         ConcertoError: The loss is not finite.
     """
     scaling = _scaling(rows.feat, config.standardize)
     generator = torch.Generator().manual_seed(seed)
-    layers = InstanceLayers(
-        rows.feat.shape[1], len(classes.names), config.offset_head, generator
-    ).to(device)
+    heads = InstanceHeads(len(classes.names), config.offset_head, scaling, generator).to(device)
     optimizer = optim.SGD(
-        layers.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
+        heads.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
     )
     batches = _Batches(rows.scene, config, generator)
     for step, picked in enumerate(tqdm(batches, desc='instance heads', disable=None)):
@@ -51,12 +49,12 @@ def train_instances(
         optimizer.param_groups[0]['lr'] = config.lr * (1 - share) ** config.power
         x = rows.feat[picked].to(device).float()
         targets = (rows.label, rows.offset, rows.has_offset)
-        loss = instance_loss(*layers(x, scaling), *(t[picked].to(device) for t in targets))
+        loss = instance_loss(*heads(x), *(t[picked].to(device) for t in targets))
         _check(loss, step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return layers.frozen(scaling)
+    return heads.eval().requires_grad_(False)
 
 
 def _scaling(feat: Tensor, standardize: bool) -> Scaling:
