@@ -100,6 +100,7 @@ def test_the_command_prints_the_table_and_writes_it(tiny_split, tmp_path, capsys
     assert content['num_scenes'] == [4, 4]
     assert len(content['data_hash']) == 64
     assert {'git', 'torch'} <= set(content['code'])
+    assert content['encoders'][1]['levels'] == [[f'1:{2**i}', 7] for i in range(5)]
     assert set(content['encoders'][1]['seconds']) == {'features', 'training', 'validation'}
 
 

@@ -22,7 +22,7 @@ def entry(seed, miou, probe='linear', regime=FULL, **scores):
 def report(entries, data_set='none'):
     encoders = [
         EncoderReport(
-            seed=seed, name='mine', facts={'parameters': 3}, num_channels=(3, 4), last=1,
+            seed=seed, name='mine', facts={'parameters': 3}, levels=[('a', 3), ('b', 4)], last=1,
             seconds={'features': 2.0},
         )
         for seed in dict.fromkeys(e.seed for e in entries)

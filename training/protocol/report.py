@@ -64,7 +64,7 @@ class EncoderReport:
         seed: Of everything random.
         name: Of the encoder.
         facts: What it says of itself: parameters, hash of weights.
-        num_channels: Of each level, finest first.
+        levels: Name and number of channels of each, finest first.
         last: Index of the level that the network computes last.
         seconds: Of each stage.
     """
@@ -72,7 +72,7 @@ class EncoderReport:
     seed: int
     name: str
     facts: Mapping[str, str | int]
-    num_channels: Sequence[int]
+    levels: Sequence[tuple[str, int]]
     last: int
     seconds: Mapping[str, float]
 
@@ -123,7 +123,7 @@ class ProtocolReport:
 
     def _heading(self) -> str:
         names = ', '.join(dict.fromkeys(encoder.name for encoder in self.encoders))
-        widths, num_seeds = self.encoders[0].num_channels, len(self.encoders)
+        widths, num_seeds = [w for _, w in self.encoders[0].levels], len(self.encoders)
         spread = 'standard deviation (95 % interval of the mean)'
         shown = f'mean of {num_seeds} seeds ± {spread}' if num_seeds > 1 else 'one seed'
         return f'{names}: {len(widths)} levels, {sum(widths)} channels; {shown}, in percent\n'

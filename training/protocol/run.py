@@ -107,7 +107,7 @@ def _run_seed(config: ProtocolConfig, seed: int, data: _Data, device: torch.devi
         seed=seed,
         name=encoder.name,
         facts=dict(encoder.facts),
-        num_channels=encoder.num_channels,
+        levels=[(name, part.stop - part.start) for name, part in source.layout],
         last=encoder.last,
         seconds=seconds,
     )

@@ -32,7 +32,10 @@ class HierarchySource:
     Attributes:
         name: Of the encoder.
         num_channels: C of these levels together.
+        layout: Name and channels of each of these levels; empty before the first call.
     """
+
+    layout: tuple[tuple[str, slice], ...] = ()
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class HierarchySource:
         check_channels(hierarchy, self._encoder)
         position, inverse = self._places(scene, hierarchy)
         features = SampledFeatures(hierarchy, position, self._mode, self._levels, self._normalize)
+        self.layout = features.layout
         return SceneFeatures(features=features, inverse=inverse)
 
     def _places(self, scene: LabelledScene, hierarchy: Hierarchy) -> tuple[Tensor, Tensor]:
