@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from test_pretended_cuda import pretended_cuda  # noqa: F401  # a fixture
 
 from concerto_ros.errors import ConcertoError, ConfigError, SourceError
 from training.datasets.labelled import LabelledScene
@@ -186,3 +187,18 @@ def test_a_learning_rate_that_explodes_is_told():
 def test_some_class_must_have_objects():
     with pytest.raises(ConfigError, match=r'instances\.excluded names all classes'):
         probe(replace(QUICK, excluded='wall, chair,table'))
+
+
+def test_targets_and_objects_are_the_same_on_a_gpu(pretended_cuda):  # noqa: F811
+    scene = room(2)
+    classifier = probe().train(rows_of([room(0), room(1)]), 0)
+    told, found = targets_of(scene), found_in(scene, classifier)
+    with torch.no_grad():
+        classifier._heads.to('cuda')
+        inverse = torch.arange(len(scene.coord), device='cuda')
+        position = torch.from_numpy(scene.coord).to('cuda')
+        there = probe().targets(scene, inverse, position)
+        readings = [classifier.read(features(scene).to('cuda'))]
+        proposals = classifier.propose(readings, position)
+    torch.testing.assert_close(there.offset.cpu(), told.offset)
+    assert proposals.mask.tolist() == found.mask.tolist()
