@@ -13,6 +13,7 @@ from concerto_ros.errors import ConfigError
 from training.evaluation.config import DataSection
 from training.protocol.instances.config import InstanceSection
 from training.protocol.sampling import Mode, Normalize
+from training.protocol.source import Query
 
 T = TypeVar('T', int, float)
 PROBES = ('linear', 'knn', 'instances')
@@ -31,7 +32,6 @@ class RunSection:
     num_threads: int = param(
         0, 'Threads on a CPU; 0: as torch chooses. 1 where cores are shared.', ge=0
     )
-
     published: Literal['none', 'scannet', 'scannet200', 's3dis'] = param(
         'none', 'Data set of which published results stand below our own in the table.'
     )
@@ -70,7 +70,7 @@ class SamplingSection:
         'ones are zero; trilinear_occupied: without the empty ones; released: as the code of the '
         'paper does, half a cell off.',
     )
-    query: Literal['voxel', 'point'] = param(
+    query: Query = param(
         'voxel', 'Places: the middle of each voxel of data.voxel_size, or each raw point.'
     )
     levels: str = param(
