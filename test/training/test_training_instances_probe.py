@@ -15,6 +15,7 @@ from training.protocol.instances.head import InstanceHeads
 from training.protocol.instances.loss import instance_loss
 from training.protocol.instances.probe import InstanceProbe
 from training.protocol.instances.rows import InstanceRows
+from training.protocol.instances.train import _Batches
 from training.structures import Links
 
 CPU = torch.device('cpu')
@@ -202,3 +203,25 @@ def test_targets_and_objects_are_the_same_on_a_gpu(pretended_cuda):  # noqa: F81
         proposals = classifier.propose(readings, position)
     torch.testing.assert_close(there.offset.cpu(), told.offset)
     assert proposals.mask.tolist() == found.mask.tolist()
+
+
+def test_the_learning_rate_falls_with_the_power():
+    rows, scene = rows_of([room(0), room(1)]), room(2)
+    steep = replace(QUICK, power=1e9, momentum=0.0)  # nothing after the first step
+    once = replace(steep, epochs=1)
+    found, expected = (
+        probe(config).train(rows, 0).read(features(scene)) for config in (steep, once)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_step_sees_whole_scenes_and_a_rest_sits_out():
+    scene = torch.tensor([0, 0, 4, 4, 4, 9])
+    config = replace(QUICK, batch_size=2, epochs=5)
+    batches = list(_Batches(scene, config, torch.Generator().manual_seed(0)))
+    assert len(batches) == 5
+    for batch in batches:
+        chosen = torch.unique(scene[batch])
+        assert len(chosen) == 2
+        assert sorted(batch.tolist()) == torch.isin(scene, chosen).nonzero()[:, 0].tolist()
+    assert len({tuple(torch.unique(scene[batch]).tolist()) for batch in batches}) > 1
