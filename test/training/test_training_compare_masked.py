@@ -1,7 +1,5 @@
 """The comparison with masked scene modelling runs what is not done, and judges two claims."""
 
-import json
-
 import pytest
 
 from concerto_ros.config.tree import build, flatten, read_plain_yaml
@@ -16,6 +14,8 @@ from training.jobs import stages as jobs_stages
 from training.made_by import write_made_by
 from training.masked_scene.config import MaskedConfig
 from training.protocol.config import ProtocolConfig
+from training.protocol.regimes import Regime
+from training.protocol.report import EncoderReport, Entry, ProtocolReport
 
 SETTINGS = 'config/training/compare_masked.yaml'
 ARMS = ('random', 'points', 'joint', 'shallow', 'msm')
@@ -52,25 +52,36 @@ def flat(values):
 def entries(*, last, every):
     """Return what the protocol says of one seed, k-NN a tenth below linear; and of few labels."""
     return [
-        {'probe': probe, 'levels': levels, 'scene_share': 1.0, 'points_per_scene': count,
-         'scores': {'miou_of_present': miou - less if count == 0 else 0.01}}
+        Entry(
+            seed=0, probe=probe, levels=levels, regime=Regime(1.0, count), num_channels=7,
+            num_scenes=2, num_rows=40, classes={}, seconds=1.0,
+            scores={'miou_of_present': miou - less if count == 0 else 0.01, 'miou': 0.0,
+                    'macc': 0.0, 'allacc': 0.0},
+        )
         for probe, less in (('linear', 0.0), ('knn', 0.1))
         for levels, miou in (('last', last), ('all', every))
         for count in (0, 20)
     ]  # fmt: skip
 
 
-def write_results(config, arm, seed, content):
-    path = config.results_of(arm, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({'entries': content}))
+def write_results(folder, found):
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = EncoderReport(
+        seed=0, name='mine', facts={}, levels=[('a', 3), ('b', 4)], last=1, seconds={}
+    )
+    ProtocolReport(
+        entries=found, encoders=[encoder], published='none', num_scenes=(2, 1), settings={},
+        data_hash='', code={}, lists={},
+    ).write(folder)  # fmt: skip
 
 
 def test_the_report_tells_means_spread_and_seeds(config):
     for arm in ARMS:
         for seed in (0, 1):
             more = 0.1 * seed + (0.2 if arm == 'msm' else 0.0)
-            write_results(config, arm, seed, entries(last=0.2 + more, every=0.3 + more))
+            write_results(
+                config.results_of(arm, seed).parent, entries(last=0.2 + more, every=0.3 + more)
+            )
     text = write_report(config)
     assert '| features | linear last | linear all | k-NN last | k-NN all |\n' in text
     assert (
@@ -128,8 +139,8 @@ def test_what_was_not_compared_is_not_claimed():
 def test_results_that_lack_something_are_refused(config, change):
     for arm in ARMS:
         for seed in (0, 1):
-            write_results(config, arm, seed, entries(last=0.2, every=0.3))
-    write_results(config, 'msm', 1, change(entries(last=0.2, every=0.3)))
+            write_results(config.results_of(arm, seed).parent, entries(last=0.2, every=0.3))
+    write_results(config.results_of('msm', 1).parent, change(entries(last=0.2, every=0.3)))
     told = r'msm_1/results.json holds [02] results of probe "linear" with levels "last" instead'
     with pytest.raises(ConfigError, match=told):
         write_report(config)
@@ -184,7 +195,10 @@ def test_what_the_other_comparison_left_out_is_told(config, before, missing):
 def test_the_command_refuses_other_settings_and_takes_more_seeds(config, capsys):
     for job in (job for jobs in stages(config) for job in jobs):
         job.done.parent.mkdir(parents=True, exist_ok=True)
-        job.done.write_text(json.dumps({'entries': entries(last=0.2, every=0.3)}))
+        if job.done.suffix == '.json':
+            write_results(job.done.parent, entries(last=0.2, every=0.3))
+        else:
+            job.done.touch()
         write_made_by(job.record, job.made_by())
 
     same = [f'{p.name}={p.value}' for p in flatten(config) if p.name != 'jobs.seeds']
