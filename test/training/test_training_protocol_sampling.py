@@ -8,6 +8,7 @@ from test_pretended_cuda import pretended_cuda  # noqa: F401  # a fixture
 from torch.nn.functional import grid_sample, normalize, pad
 
 from concerto_ros.errors import ConfigError
+from training.protocol.cell_table import CellTable
 from training.protocol.hierarchy import Hierarchy, Level
 from training.protocol.nearest_places import nearest_places
 from training.protocol.sampling import SampledFeatures
@@ -288,17 +289,22 @@ def test_features_of_chosen_rows_and_levels_lie_side_by_side():
     rows = torch.tensor([4, 40, 4])
     expected = all_rows(sampled)[rows]
     torch.testing.assert_close(sampled.select(rows), expected)
-    outer = sampled.only((0, 2))
+    outer = SampledFeatures(bordered_hierarchy(), position, 'trilinear', (0, 2))
     assert outer.layout == (('a', slice(0, 2)), ('c', slice(2, 6)))
     torch.testing.assert_close(outer.select(rows), expected[:, [0, 1, 5, 6, 7, 8]])
 
 
-def test_what_is_looked_up_is_looked_up_once(monkeypatch):
-    sampled = SampledFeatures(bordered_hierarchy(), positions(5, 0, 12), 'trilinear')
-    all_rows(sampled.only((0, 1)))
+def test_only_what_is_asked_for_is_looked_up(monkeypatch):
+    sampled = SampledFeatures(bordered_hierarchy(), positions(50, 0, 12), 'trilinear')
+    asked = []
+    find = CellTable.find
+    monkeypatch.setattr(
+        CellTable, 'find', lambda table, c: (asked.append(len(c)), find(table, c))[1]
+    )
+    sampled.select(torch.tensor([3, 7]))
+    assert asked == [2 * 8] * 3
     monkeypatch.setattr('training.protocol.sampling.CellTable', lambda coord: pytest.fail('again'))
-    all_rows(sampled.only((1,)))
-    sampled.only((0, 1)).linear(torch.zeros(2, 5), torch.zeros(2))
+    sampled.select(torch.tensor([5]))
 
 
 def test_lengths_are_made_equal_by_level_and_as_a_whole():
@@ -324,11 +330,11 @@ def test_labels_of_coarse_cells_are_read_from_the_coarse_level_alone():
     )
     parent = fine // 4
     truth = label[(parent[:, 0] * 4 + parent[:, 1]) * 4 + parent[:, 2]]
-    sampled = SampledFeatures(hierarchy, fine.double() + 0.5, 'nearest')
-    right = [
-        (all_rows(sampled.only(levels))[:, -2:].argmax(1) == truth).float().mean()
+    feats = [
+        all_rows(SampledFeatures(hierarchy, fine.double() + 0.5, 'nearest', levels))
         for levels in ((0,), (1,), (0, 1))
     ]
+    right = [(feat[:, -2:].argmax(1) == truth).float().mean() for feat in feats]
     assert right[0] < 0.6
     assert right[1] == right[2] == 1
 

@@ -67,7 +67,7 @@ class SampledFeatures:
         self._position = position.to(hierarchy.levels[0].coord.device)
         self._mode = mode
         self._normalize = normalize
-        self._stencils: dict[int, Stencil] = {}
+        self._tables: dict[int, CellTable] = {}
         self._levels = self._check(range(len(hierarchy.levels)) if levels is None else levels)
 
     @property
@@ -86,20 +86,12 @@ class SampledFeatures:
             start = stop
         return tuple(parts)
 
-    def only(self, levels: Sequence[int]) -> 'SampledFeatures':
-        """Return the same with other levels; what has been looked up is shared."""
-        part = SampledFeatures(
-            self._hierarchy, self._position, self._mode, levels, self._normalize
-        )
-        part._stencils = self._stencils
-        return part
-
     @torch.no_grad()
     def select(self, rows: Tensor) -> Tensor:
         """Return the (R, C) features of positions rows (R,) int64, without forming others."""
         parts = []
         for number, level in zip(self._levels, self._chosen, strict=True):
-            part = self._stencil(number).take(rows).apply(level.feat)
+            part = self._stencil(number, level, self._position[rows]).apply(level.feat)
             is_unit = self._normalize in ('level', 'both')
             parts.append(functional.normalize(part, dim=1) if is_unit else part)
         whole = torch.cat(parts, dim=1)
@@ -120,7 +112,8 @@ class SampledFeatures:
         widths = [level.feat.shape[1] for level in self._chosen]
         parts = torch.split(weight.to(feat), widths, dim=1)
         for number, level, part in zip(self._levels, self._chosen, parts, strict=True):
-            total += self._stencil(number).apply(level.feat @ part.t())
+            stencil = self._stencil(number, level, self._position)
+            total += stencil.apply(level.feat @ part.t())
         return total
 
     def _linear_of_rows(self, weight: Tensor, bias: Tensor) -> Tensor:
@@ -132,22 +125,19 @@ class SampledFeatures:
     def _chosen(self) -> list[Level]:
         return [self._hierarchy.levels[number] for number in self._levels]
 
-    def _stencil(self, number: int) -> Stencil:
-        """Return where a level is read, found when it is first asked for."""
-        if number not in self._stencils:
-            self._stencils[number] = self._find(self._hierarchy.levels[number])
-        return self._stencils[number]
-
-    def _find(self, level: Level) -> Stencil:
+    def _stencil(self, number: int, level: Level, position: Tensor) -> Stencil:
+        """Return where a level is read for some positions (R, 3)."""
         if level.stride is None:
-            place = self._position * self._hierarchy.voxel_size
+            place = position * self._hierarchy.voxel_size
             return between_points(level.coord, place + self._hierarchy.origin.to(place))
-        table = CellTable(level.coord)
+        if number not in self._tables:
+            self._tables[number] = CellTable(level.coord)
+        table = self._tables[number]
         if self._mode != 'released':
             read = _LATTICE[self._mode]
-            return in_chunks(lambda index: read(table, index), self._position / level.stride)
+            return in_chunks(lambda index: read(table, index), position / level.stride)
         extent = level.coord.amax(0) + 1 if len(level.coord) else level.coord.new_ones(3)
-        center = (self._position.floor() + 0.5) / level.stride
+        center = (position.floor() + 0.5) / level.stride
         return in_chunks(lambda index: released(table, index, extent), center)
 
     def _check(self, levels: Sequence[int]) -> tuple[int, ...]:

@@ -25,10 +25,6 @@ class Stencil(NamedTuple):
     row: Tensor
     weight: Tensor
 
-    def take(self, rows: Tensor) -> 'Stencil':
-        """Return that of some positions, rows (R,) int64."""
-        return Stencil(self.row[rows], self.weight[rows])
-
     def apply(self, feat: Tensor) -> Tensor:
         """Return the (V, C) sums of the rows of a level, feat (M, C) float."""
         if len(feat) == 0:
