@@ -234,11 +234,36 @@ def test_released_weights_infer_as_released_only_if_asked_to(tmp_path, scene):
     assert not torch.equal(first, second)
 
 
-def test_untrained_networks_follow_the_seed():
-    first, again, other = (
-        encoder_of('msm:random#nano', seed=seed).facts['weights'] for seed in (0, 0, 1)
-    )
+@pytest.mark.parametrize('kind', ['concerto', 'hunet'])
+def test_untrained_networks_follow_the_seed(kind):
+    name = f'masked:random#{kind}/nano'
+    first, again, other = (encoder_of(name, seed=seed).facts['weights'] for seed in (0, 0, 1))
     assert first == again != other
+    torch.manual_seed(1)
+    expected = make_network(NetworkSection(kind=kind, size='nano'))
+    assert other == f'sha256:{weights_sha256(expected)}'
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [('', r'masked:random: after # must be kind and size'), ('#nano', 'as in masked:random#con'),
+     ('#ptv3/nano', '"kind" must be one of hunet, concerto'), ('#hunet/wide', "got 'wide'")],
+)  # fmt: skip
+def test_untrained_networks_have_a_kind_and_a_size(option, message):
+    with pytest.raises(ConfigError, match=message):
+        encoder_of(f'masked:random{option}')
+
+
+@pytest.mark.parametrize('kind', ['concerto', 'hunet'])
+def test_parameters_are_those_that_the_maps_need(kind, scene):
+    for family in ('encoder', 'decoder', 'both'):
+        encoder = encoder_of(f'masked:random#{kind}/nano', family)
+        network = encoder.network.requires_grad_(True)
+        with torch.enable_grad():
+            levels = type(encoder).__call__.__wrapped__(encoder, scene).levels
+            sum(level.feat.sum() for level in levels).backward()
+        needed = sum(p.numel() for p in network.parameters() if p.grad is not None)
+        assert encoder.facts['parameters'] == needed, family
 
 
 def test_a_voxel_is_its_point_nearest_to_the_centre(scene):

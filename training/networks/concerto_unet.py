@@ -29,6 +29,8 @@ class ConcertoUNet(UNet):
         depth: Blocks of the decoder at each level.
     """
 
+    encoder_parts = ('backbone',)
+
     def __init__(self, config: BackboneConfig, depth: int = 1) -> None:
         super().__init__()
         encoder = replace(config, enc_mode=True, mask_token=False)
@@ -41,7 +43,8 @@ class ConcertoUNet(UNet):
             dec_num_head=tuple(c // _HEAD_CHANNELS for c in widths),
             dec_patch_size=encoder.enc_patch_size[:-1],
         )
-        self.token_channels = encoder.enc_channels[-1]
+        self.encoder_channels = encoder.enc_channels
+        self.token_channels = self.encoder_channels[-1]
         self.channels = (*widths, self.token_channels)
         self.backbone = PointTransformerV3(encoder)
         self.bottom = nn.LayerNorm(self.token_channels)

@@ -39,12 +39,13 @@ class HUNet(UNet):
     """
 
     attend: Attend
+    encoder_parts = ('init_transform', 'down', 'resnet_enc', 'att_enc')
 
     def __init__(self, config: HUNetConfig) -> None:
         super().__init__()
         self.config = config
         self.geometry, self.depth = config.geometry, config.depth
-        self.channels = config.decoder
+        self.encoder_channels, self.channels = config.encoder, config.decoder
         self.token_channels = config.encoder[-1]
         self.attend = attend_sdpa
         self.noise: torch.Generator | None = None

@@ -13,13 +13,17 @@ class UNet(nn.Module):
     """An encoder and a decoder whose levels are cells of a shared plan.
 
     Attributes:
-        geometry: Strides and curves, for `make_plan`.
+        geometry: Strides and curves, for `make_plan`, and nothing else.
+        encoder_parts: Names of the modules that `encode` needs; `decode` has the others.
+        encoder_channels: Of the encoder's output at each level, finest first.
         channels: Of the decoder's output at each level, finest first.
         token_channels: Of the encoder's output at the coarsest level.
         depth: Of the curves at each stage, for `make_plan`; None: as every cloud needs.
     """
 
     geometry: BackboneConfig
+    encoder_parts: tuple[str, ...]
+    encoder_channels: tuple[int, ...]
     channels: tuple[int, ...]
     token_channels: int
     depth: tuple[int, ...] | None = None

@@ -1,9 +1,9 @@
 """Encoders by name, as `encoder.name` gives them.
 
 concerto:CHECKPOINT     published name, file or state of training; concerto:random#SIZE: untrained
-masked:FILE             U-Net of a state of training.pretrain_masked; masked:FILE#teacher
-msm:FILE                released network of masked scene modelling; msm:FILE#SIZE for another size,
-                        msm:random#SIZE: untrained
+masked:FILE             U-Net of a state of training.pretrain_masked; masked:FILE#teacher;
+                        masked:random#KIND/SIZE: untrained, as training begins with this seed
+msm:FILE                released network of masked scene modelling; msm:FILE#SIZE for another size
 python:MODULE:FUNCTION  FUNCTION(device) returns the encoder; example.py is one
 """
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 
+from concerto_ros.config.tree import build
 from concerto_ros.errors import ConfigError
 from training.evaluation.backbone_features import RANDOM
 from training.masked_scene.config import NetworkSection
@@ -76,21 +77,30 @@ def _concerto(asked: _Request) -> HierarchicalEncoder:
 
 
 def _masked(asked: _Request) -> HierarchicalEncoder:
+    if asked.file == RANDOM:
+        return _unet(asked, _untrained(asked), asked.config.data.voxel_size)
     if asked.option not in ('', 'student', 'teacher'):
         raise ConfigError(f'{asked.name}: after # must be student or teacher')
     network, voxel_size = load_masked(Path(asked.file), asked.option or 'student')
     return _unet(asked, network, voxel_size)
 
 
+def _untrained(asked: _Request) -> UNet:
+    kind, _, size = asked.option.partition('/')
+    if not size:
+        raise ConfigError(
+            f'{asked.name}: after # must be kind and size of a network, as in '
+            'masked:random#concerto/nano'
+        )
+    return new_network(build(NetworkSection, {'kind': kind, 'size': size}), asked.seed)
+
+
 def _msm(asked: _Request) -> HierarchicalEncoder:
-    size, voxel_size = asked.option or _RELEASED, asked.config.data.voxel_size
-    if asked.file == RANDOM:
-        section = NetworkSection(kind='hunet', size=size)
-        return _unet(asked, new_network(section, asked.seed), voxel_size)
+    size = asked.option or _RELEASED
     network = load_released(Path(asked.file), size)
     if asked.config.encoder.as_released:
         network.noise = torch.Generator().manual_seed(asked.seed)
-    return _unet(asked, network, _TRAINED_ON.get(size, voxel_size))
+    return _unet(asked, network, _TRAINED_ON.get(size, asked.config.data.voxel_size))
 
 
 def _unet(asked: _Request, network: UNet, voxel_size: float) -> HierarchicalEncoder:

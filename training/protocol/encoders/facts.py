@@ -18,10 +18,15 @@ def frozen(network: N, device: torch.device) -> N:
 def network_facts(network: nn.Module, voxel_size: float) -> Mapping[str, str | int]:
     """Return number of parameters, hash of the weights, and voxel size."""
     return {
-        'parameters': sum(p.numel() for p in network.parameters()),
+        'parameters': num_parameters(network),
         'weights': f'sha256:{weights_sha256(network)}',
         'voxel_size': f'{voxel_size:g} m',
     }
+
+
+def num_parameters(*modules: nn.Module) -> int:
+    """Return how many numbers modules hold that training changes."""
+    return sum(p.numel() for module in modules for p in module.parameters())
 
 
 def weights_sha256(network: nn.Module) -> str:

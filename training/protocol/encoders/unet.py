@@ -6,13 +6,13 @@ from operator import mul
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from concerto_ros.model import PointBatch, make_plan, precision
 from training.datasets.labelled import LabelledScene
 from training.evaluation.voxels import voxels_and_origin
 from training.networks.unet import UNet, in_plan_order
-from training.protocol.encoders.facts import frozen, network_facts
+from training.protocol.encoders.facts import frozen, network_facts, num_parameters
 from training.protocol.hierarchy import Hierarchy, Level
 
 Family = Literal['encoder', 'decoder', 'both']
@@ -53,7 +53,7 @@ class UNetEncoder:
         geometry = network.geometry
         families = ('encoder', 'decoder') if family == 'both' else (family,)
         self._maps = [_Map(f, s) for s in range(geometry.num_stages) for f in families]
-        widths = {'encoder': geometry.enc_channels, 'decoder': network.channels}
+        widths = {'encoder': network.encoder_channels, 'decoder': network.channels}
         self.name = name
         self.num_channels = tuple(widths[m.family][m.stage] for m in self._maps)
         self._has_decoder = family != 'encoder'
@@ -61,6 +61,7 @@ class UNetEncoder:
         self.last = self._maps.index(final)
         self.facts: Mapping[str, str | int] = {
             **network_facts(network, voxel_size),
+            'parameters': num_parameters(*_parts(network, family)),
             'family': family,
             'inference': network.inference,
         }
@@ -91,6 +92,13 @@ class UNetEncoder:
             for m in self._maps
         )
         return Hierarchy(levels=levels, voxel_size=self._voxel_size, origin=origin)
+
+
+def _parts(network: UNet, family: Family) -> list[nn.Module]:
+    """Return the modules of a network that its maps need."""
+    if family != 'encoder':
+        return [network]
+    return [network.get_submodule(name) for name in network.encoder_parts]
 
 
 def nearest_points(
