@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn import functional
 from training_masked import GEOMETRY, make_batch
 
 from concerto_ros.model import PointBatch, make_plan
 from training.masked_scene.masks import draw_hidden, hidden_cells
+from training.masked_scene.target_norm import normed
 from training.masked_scene.targets import cross_view_targets, shallow_targets
 from training.networks.unet import take_rows
 from training.objectives.masking import generator_of
@@ -73,15 +73,7 @@ def _assert_equal(targets, expected, crops, hidden):
         torch.testing.assert_close(found.target, torch.stack(rows))
 
 
-def _normed(feats, norm):
-    if norm == 'layer':
-        return functional.layer_norm(feats, feats.shape[1:])
-    if norm == 'batch':
-        return (feats - feats.mean(0)) / feats.std(0, correction=0)
-    return feats
-
-
-@pytest.mark.parametrize('norm', ['none', 'layer', 'batch'])
+@pytest.mark.parametrize('norm', ['none', 'layer', 'batch', 'whiten'])
 @pytest.mark.parametrize('level', [1, 2])
 def test_targets_of_the_teacher_are_means_over_points(level, norm):
     batch = make_batch()
@@ -90,7 +82,7 @@ def test_targets_of_the_teacher_are_means_over_points(level, norm):
 
     def value(level, point, view):
         row = _cells_of(full, level)[batch.point_voxel[point, 1 - view]]
-        return _normed(feats[level], norm)[row]
+        return normed(feats[level], norm)[row]
 
     targets = cross_view_targets(batch, crops, hidden, full, feats, norm)
     _assert_equal(targets, _slow(batch, crops, hidden, value), crops, hidden)

@@ -84,10 +84,11 @@ class LossConfig:
     distance: Literal['cosine', 'smooth_l1', 'mse'] = param(
         'cosine', 'One minus cosine, smooth L1 (beta 1), or mean squared error.'
     )
-    target_norm: Literal['none', 'layer', 'batch'] = param(
+    target_norm: Literal['none', 'layer', 'batch', 'whiten'] = param(
         'none',
-        "layer: each teacher's feature gets mean 0 and variance 1 over its channels; "
-        'batch: each of its channels, over the cells of a level in the batch.',
+        "layer: each teacher's feature gets mean 0 and variance 1 over its channels; batch: each "
+        'of its channels, over the cells of a level in a pass; whiten: channels get no '
+        'correlation either.',
     )
     levels: str = param('all', 'Levels that are compared: all, last, or numbers by commas.')
     weights: str = param('', 'Weights of these levels, by commas; empty: equal, with sum 1.')

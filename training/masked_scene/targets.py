@@ -12,10 +12,8 @@ from torch.nn import functional
 
 from concerto_ros.model import Plan
 from concerto_ros.model.segment_ops import segment_mean
-from training.distributed import all_reduce_sum
 from training.masked_scene.batch import MaskedBatch
-
-_EPSILON = 1e-5  # least variance of a channel
+from training.masked_scene.target_norm import normed
 
 
 class LevelTargets(NamedTuple):
@@ -57,8 +55,7 @@ def cross_view_targets(
         hidden: (M_l,) bool at each level of it, see `hidden_cells`.
         full: Plan of `batch.full`.
         feats: (F_l, C_l) float at each level of it, of the teacher.
-        norm: none; or first layer: each feature gets mean 0 and variance 1 over its channels;
-            or batch: each channel gets them over all cells of the level, on all ranks.
+        norm: Of all cells of a level, before their means are taken, see `normed`.
 
     Returns:
         One per level, finest first.
@@ -71,10 +68,10 @@ def cross_view_targets(
     is_hidden = cell >= 0
     cell, other = cell[is_hidden], other[is_hidden]
     pairs = _merge(cell, other, torch.ones_like(cell), len(full.stages[0].cells))
-    targets = [_mean_target(pairs, crops, 0, _normed(feats[0], norm))]
+    targets = [_mean_target(pairs, crops, 0, normed(feats[0], norm))]
     for level in range(1, len(feats)):
         pairs = _coarsen(pairs, crops, hidden[level], full, level)
-        targets.append(_mean_target(pairs, crops, level, _normed(feats[level], norm)))
+        targets.append(_mean_target(pairs, crops, level, normed(feats[level], norm)))
     return targets
 
 
@@ -128,24 +125,6 @@ def _coarsen(pairs: _Pairs, crops: Plan, hidden: Tensor, full: Plan, level: int)
     other = full.stages[level].cells.inverse[pairs.other]
     kept = hidden[cell]
     return _merge(cell[kept], other[kept], pairs.num_points[kept], len(full.stages[level].cells))
-
-
-def _normed(feat: Tensor, norm: str) -> Tensor:
-    feat = feat.float()
-    if norm == 'layer':
-        return functional.layer_norm(feat, feat.shape[1:])
-    return _standard(feat) if norm == 'batch' else feat
-
-
-def _standard(feat: Tensor) -> Tensor:
-    """Give each channel mean 0 and variance 1 over the cells of all ranks."""
-    total, squares = (x.sum(0, dtype=torch.float64) for x in (feat, feat.square()))
-    moments = torch.stack([torch.full_like(total, len(feat)), total, squares])
-    count, total, squares = all_reduce_sum(moments)
-    mean = total / count
-    deviation = (squares / count - mean.square()).clamp_min(_EPSILON).sqrt()
-    standard: Tensor = (feat - mean.float()) / deviation.float()
-    return standard
 
 
 def _mean_target(pairs: _Pairs, crops: Plan, level: int, feat: Tensor) -> LevelTargets:
