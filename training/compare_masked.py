@@ -5,6 +5,7 @@ python -m training.compare_masked config/training/compare_masked.yaml
 Goes on from the folder of `training.compare`: with its rooms and seeds it pretrains by masked
 scene modelling, once towards a teacher's features and once towards colours and normals, judges
 these, the joint training, points alone and random weights by one protocol, and writes the table.
+Of U-Nets the maps of the decoder are judged, and those of the encoder beside them.
 What is done stays done: the same command goes on where it stopped, more seeds and arms are added,
 and other changes want another folder.
 """
@@ -14,10 +15,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from concerto_ros.errors import ConfigError
-from training.comparison.masked_config import CompareMaskedConfig
+from training.command import read_settings
+from training.comparison.masked_config import U_NETS, CompareMaskedConfig, Judged
 from training.comparison.masked_report import write_report
 from training.jobs.jobs import Job
 from training.jobs.stages import output_told, run_resumable, run_stages
+from training.masked_scene.config import MaskedConfig
 
 PROG = 'training.compare_masked'
 _CHANGES: dict[str, tuple[str, ...]] = {
@@ -57,7 +60,7 @@ def stages(config: CompareMaskedConfig) -> list[list[Job]]:
         _left(Path(config.before.split(name)))
     return [
         [_pretraining(config, arm, seed) for seed in seeds for arm in arms if arm in _CHANGES],
-        [_judgement(config, arm, seed) for seed in seeds for arm in arms],
+        [_judgement(config, judged, seed) for seed in seeds for judged in config.protocol.judged],
     ]
 
 
@@ -76,13 +79,15 @@ def _pretraining(config: CompareMaskedConfig, arm: str, seed: int) -> Job:
     )  # fmt: skip
 
 
-def _judgement(config: CompareMaskedConfig, arm: str, seed: int) -> Job:
-    results = config.results_of(arm, seed)
+def _judgement(config: CompareMaskedConfig, judged: Judged, seed: int) -> Job:
+    results = config.results_of(judged, seed)
+    arm, part = judged
+    family = (f'encoder.family={part}',) if arm in U_NETS else ()
     return Job(
-        name=f'protocol {arm} {seed}',
+        name=f'protocol {judged.name} {seed}',
         arguments=(
             'training.evaluate', config.protocol.config,
-            f'encoder.name={_encoder(config, arm, seed)}', f'run.seeds={seed}',
+            f'encoder.name={_encoder(config, arm, seed)}', *family, f'run.seeds={seed}',
             f'data.train={config.before.split("train")}',
             f'data.validation={config.before.split("test")}', 'sampling.levels=last;all',
             f'run.device={config.jobs.device}', f'run.output={results.parent}',
@@ -95,6 +100,9 @@ def _encoder(config: CompareMaskedConfig, arm: str, seed: int) -> str:
     """Return the name that the protocol knows an arm by."""
     if arm == 'random':
         return f'concerto:random#{config.protocol.random_size}'
+    if arm == 'unet':
+        network = read_settings(MaskedConfig, [config.masked.config], PROG).network
+        return f'masked:random#{network.kind}/{network.size}'
     if arm in _CHANGES:
         return f'masked:{config.checkpoint(arm, seed)}'
     folder = config.before.run(arm, seed)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from concerto_ros.config.tree import build, param, section
 from concerto_ros.errors import ConfigError
@@ -11,10 +12,38 @@ ARMS = {
     'random': 'random weights',
     'points': 'points alone (self-distillation)',
     'joint': 'joint',
+    'unet': 'random weights of the U-Net of masked scene modelling',
     'shallow': 'masked colours and normals',
     'msm': 'masked scene modelling',
     'hunet': 'masked scene modelling, network of the paper',
 }
+U_NETS = ('unet', 'shallow', 'msm', 'hunet')  # the others are encoders alone
+
+
+class Judged(NamedTuple):
+    """What is judged together: the maps of one part of a network.
+
+    Attributes:
+        arm: Among `ARMS`.
+        part: Of its network.
+    """
+
+    arm: str
+    part: Literal['encoder', 'decoder']
+
+    @property
+    def name(self) -> str:
+        """Of its jobs."""
+        return f'{self.arm} encoder' if self._is_beside_a_decoder else self.arm
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f'{ARMS[self.arm]}, encoder' if self._is_beside_a_decoder else ARMS[self.arm]
+
+    @property
+    def _is_beside_a_decoder(self) -> bool:
+        return self.part == 'encoder' and self.arm in U_NETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +77,7 @@ class ProtocolSection:
 
     config: str = param('config/training/evaluate_rooms.yaml', 'Settings of all.')
     arms: str = param(
-        'random,points,joint,shallow,msm', f'Whose features, by commas, of {", ".join(ARMS)}.'
+        'random,points,joint,unet,shallow,msm', f'Whose features, by commas, of {", ".join(ARMS)}.'
     )
     random_size: str = param('nano', 'Of the encoder of random weights: that of the pretrainings.')
 
@@ -63,6 +92,15 @@ class ProtocolSection:
     def names(self) -> tuple[str, ...]:
         """The arms."""
         return tuple(part.strip() for part in self.arms.split(','))
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """What of the arms is judged: of U-Nets the decoder, and then the encoder."""
+        return tuple(
+            Judged(arm, part)
+            for arm in self.names
+            for part in (('decoder', 'encoder') if arm in U_NETS else ('encoder',))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +137,7 @@ class CompareMaskedConfig:
         """Return what a pretraining leaves when it has ended."""
         return self.run(arm, seed) / f'step_{self.masked.num_steps:08d}.pth'
 
-    def results_of(self, arm: str, seed: int) -> Path:
-        """Return what the protocol says of an arm."""
-        return self.folder / 'protocol' / f'{arm}_{seed}' / 'results.json'
+    def results_of(self, judged: Judged, seed: int) -> Path:
+        """Return what the protocol says of a part of an arm."""
+        name = judged.name.replace(' ', '_')
+        return self.folder / 'protocol' / f'{name}_{seed}' / 'results.json'

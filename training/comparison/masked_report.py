@@ -1,14 +1,15 @@
-"""What the comparison with masked scene modelling found: a table, and what holds of two claims."""
+"""What the comparison with masked scene modelling found: a table, and which claims hold."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, product
 from statistics import mean, stdev
 
-from training.comparison.masked_config import ARMS, CompareMaskedConfig
-from training.comparison.masked_scores import COLUMNS, Column, read_scores
+from training.comparison.masked_config import U_NETS, CompareMaskedConfig, Judged
+from training.comparison.masked_scores import COLUMNS, Scores, read_scores
 from training.comparison.report import interval
 
-Scores = Mapping[str, Mapping[Column, Sequence[float]]]  # mIoU [%] of each seed
 _OF_ALL = tuple(column for column in COLUMNS if column.levels == 'all')
 _HOLDS, _NOT, _OPEN = 'holds', 'does not hold', 'is open'
 
@@ -45,42 +46,43 @@ def write_report(config: CompareMaskedConfig) -> str:
         ConfigError: Results of an arm are incomplete.
     """
     scores = {
-        arm: read_scores([config.results_of(arm, seed) for seed in config.jobs.numbers])
-        for arm in config.protocol.names
+        judged: read_scores([config.results_of(judged, seed) for seed in config.jobs.numbers])
+        for judged in config.protocol.judged
     }
     text = report(scores)
     (config.folder / 'report.md').write_text(text)
     return text
 
 
-def report(scores: Scores) -> str:
+def report(scores: Mapping[Judged, Scores]) -> str:
     """Return what was found as Markdown.
 
     Args:
-        scores: mIoU [%] of each seed, by arm and column; the same seeds everywhere.
+        scores: Of the same seeds everywhere.
     """
-    levels = list(_levels(scores))
-    targets = list(_against(scores, 'shallow'))
-    others = [d for arm in ('points', 'joint', 'random') for d in _against(scores, arm)]
     claims = {
-        'Hierarchical features beat those of the last level': levels,
-        'Masked scene modelling beats the prediction of colours and normals': targets,
+        'Hierarchical features beat those of the last level': list(_levels(scores)),
+        'Masked scene modelling beats the prediction of colours and normals': list(
+            _against(scores, 'shallow')
+        ),
+        'Masked scene modelling beats its network untrained': list(_against(scores, 'unet')),
     }
+    others = [d for arm in ('points', 'joint', 'random') for d in _against(scores, arm)]
     return '\n'.join([
         *_table(scores), '',
         *(f'* {claim}: this {_verdict(found)}' for claim, found in claims.items()), '',
         '| difference of mIoU | mean | 95 % interval over seeds | |',
         '|---|---|---|---|',
-        *(difference.row() for difference in [*levels, *targets, *others]),
+        *(difference.row() for difference in chain(*claims.values(), others)),
     ]) + '\n'  # fmt: skip
 
 
-def _table(scores: Scores) -> Iterator[str]:
-    yield f'| features | {" | ".join(column.title for column in COLUMNS)} |'
-    yield '|---' * (1 + len(COLUMNS)) + '|'
-    for arm, found in scores.items():
-        cells = (_cell(found[column]) for column in COLUMNS)
-        yield f'| {ARMS[arm]} | {" | ".join(cells)} |'
+def _table(scores: Mapping[Judged, Scores]) -> Iterator[str]:
+    yield f'| features | parameters | {" | ".join(column.title for column in COLUMNS)} |'
+    yield '|---' * (2 + len(COLUMNS)) + '|'
+    for judged, found in scores.items():
+        cells = (_cell(found.miou[column]) for column in COLUMNS)
+        yield f'| {judged.title} | {found.parameters:,} | {" | ".join(cells)} |'
 
 
 def _cell(values: Sequence[float]) -> str:
@@ -90,20 +92,25 @@ def _cell(values: Sequence[float]) -> str:
     return f'{mean(values):.2f}{spread} ({each})'
 
 
-def _levels(scores: Scores) -> Iterator[Difference]:
-    """Yield what all levels bring beside the last one, by arm and probe."""
-    for arm, found in scores.items():
+def _levels(scores: Mapping[Judged, Scores]) -> Iterator[Difference]:
+    """Yield what all levels bring beside the last one, by what is judged and probe."""
+    for judged, (_, miou) in scores.items():
         for column in _OF_ALL:
-            pair = found[column], found[column._replace(levels='last')]
-            yield _difference(f'{arm}: {column.title} - last', *pair)
+            pair = miou[column], miou[column._replace(levels='last')]
+            yield _difference(f'{judged.name}: {column.title} - last', *pair)
 
 
-def _against(scores: Scores, arm: str) -> Iterator[Difference]:
-    """Yield what masked scene modelling brings beside another arm, by probe of all levels."""
-    if {'msm', arm} <= set(scores):
-        for column in _OF_ALL:
-            pair = scores['msm'][column], scores[arm][column]
-            yield _difference(f'msm - {arm}: {column.title}', *pair)
+def _against(scores: Mapping[Judged, Scores], arm: str) -> Iterator[Difference]:
+    """Yield what masked scene modelling brings beside another arm, by probe of all levels.
+
+    Parts of U-Nets are compared with the same part; an encoder alone with either.
+    """
+    for ours, other in product(scores, scores):
+        is_fair = arm not in U_NETS or ours.part == other.part
+        if (ours.arm, other.arm) == ('msm', arm) and is_fair:
+            for column in _OF_ALL:
+                pair = scores[ours].miou[column], scores[other].miou[column]
+                yield _difference(f'{ours.name} - {other.name}: {column.title}', *pair)
 
 
 def _difference(name: str, first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -112,15 +119,12 @@ def _difference(name: str, first: Sequence[float], second: Sequence[float]) -> D
 
 
 def _verdict(differences: Sequence[Difference]) -> str:
-    """Say whether a claim holds everywhere, fails somewhere, or neither, and where."""
+    """Say whether a claim holds everywhere, fails somewhere, or neither; the table says where."""
     if not differences:
         return 'was not measured.'
-    by = {
-        verdict: [d.name for d in differences if d.verdict == verdict]
-        for verdict in (_HOLDS, _NOT, _OPEN)
-    }
-    whole = _NOT if by[_NOT] else _OPEN if by[_OPEN] else _HOLDS
-    told = f'{whole}; {len(by[_HOLDS])} of {len(differences)} intervals lie above zero'
-    below = f', below zero {", ".join(by[_NOT])}' if by[_NOT] else ''
-    unsure = f', open {", ".join(by[_OPEN])}' if by[_OPEN] else ''
-    return f'{told}{below}{unsure}.'
+    number = Counter(difference.verdict for difference in differences)
+    whole = next(verdict for verdict in (_NOT, _OPEN, _HOLDS) if number[verdict])
+    return (
+        f'{whole}; of {len(differences)} intervals {number[_HOLDS]} lie above zero, '
+        f'{number[_NOT]} below.'
+    )

@@ -30,19 +30,35 @@ class Column(NamedTuple):
 COLUMNS = tuple(Column(probe, levels) for probe in _TITLES for levels in ('last', 'all'))
 
 
-def read_scores(results: Sequence[Path]) -> dict[Column, list[float]]:
-    """Return the mIoU [%] of each file with results, by column.
+class Scores(NamedTuple):
+    """What was found.
+
+    Attributes:
+        parameters: How many the features need.
+        miou: Of each seed [%], by column.
+    """
+
+    parameters: int
+    miou: Mapping[Column, Sequence[float]]
+
+
+def read_scores(results: Sequence[Path]) -> Scores:
+    """Return what files with results tell, one of each seed.
 
     Raises:
         ConfigError: A file does not tell a column exactly once.
     """
     by_file = [_read(path) for path in results]
-    return {column: [scores[column] for scores in by_file] for column in COLUMNS}
+    return Scores(
+        parameters=by_file[0].parameters,
+        miou={c: [value for one in by_file for value in one.miou[c]] for c in COLUMNS},
+    )
 
 
-def _read(path: Path) -> Mapping[Column, float]:
-    entries: list[Any] = json.loads(path.read_text())['entries']
-    return {column: _of_column(path, entries, column) for column in COLUMNS}
+def _read(path: Path) -> Scores:
+    found = json.loads(path.read_text())
+    miou = {column: [_of_column(path, found['entries'], column)] for column in COLUMNS}
+    return Scores(parameters=found['encoders'][0]['facts']['parameters'], miou=miou)
 
 
 def _of_column(path: Path, entries: Sequence[Any], column: Column) -> float:
