@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -128,10 +129,19 @@ def test_numbers_of_parameters_are_the_published_ones(released):
     assert _sum(released, 'decoder_init_norm.') == 384
 
 
-@pytest.mark.parametrize(('size', 'number'), [('ablation', 66_988_960), ('nano', 3_309_632)])
+@pytest.mark.parametrize(('size', 'number'), [('ablation', 66_988_960), ('nano', 3_227_968)])
 def test_other_sizes(size, number):
     with torch.device('meta'):
         assert _sum(HUNet(SIZES[size]), '') == number
+
+
+def test_small_sizes_have_the_published_shape_for_four_centimetres():
+    nano, published = SIZES['nano'], SIZES['ablation']
+    assert len(nano.encoder) == len(published.encoder) == 4
+    for one in (nano, published):
+        assert [blocks > 0 for blocks in one.attention] == [False, False, True, True]
+        assert 0.04 * np.prod(one.geometry.stride) == pytest.approx(0.32)
+        assert [width // 8 for width in one.encoder[2:]] == list(one.heads[2:])
 
 
 @pytest.mark.parametrize(
@@ -277,7 +287,7 @@ def test_points_must_fit_the_plan():
     points, plan = _planned(points)
     with pytest.raises(ConcertoError, match=r'feat must be \(105, 9\), one row per voxel'):
         network.encode(take_rows(points, points.batch == 0), plan)
-    with pytest.raises(ConcertoError, match='3 levels of this network, got 5'):
+    with pytest.raises(ConcertoError, match='3 levels of this network, got 4'):
         network.encode(points, _planned(points, HUNet(SIZES['nano']))[1])
 
 

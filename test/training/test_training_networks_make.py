@@ -14,12 +14,11 @@ def test_settings_name_the_network_and_its_drop_path():
     network = make_network(NetworkSection(kind='hunet', size='nano', drop_path=0.3))
     assert isinstance(network, HUNet)
     kept = [round(part.keep, 3) for part in network.modules() if isinstance(part, Branch)]
-    # Encoder: convolutions at five levels, with attention (two branches) at the last two; then
+    # Encoder: convolutions at four levels, with attention (two branches) at the last two; then
     # the decoder, from the coarsest level on.
-    ups = [1, 0.95, 0.9, 0.85, 0.75]
-    assert kept[:5] == ups
-    assert kept[5:9] == [0.8, 0.8, 0.7, 0.7]
-    assert kept[9:14] == [0.7, 0.8, 0.9, 0.95, 1]
+    assert kept[:4] == [1, 0.94, 0.88, 0.76]
+    assert kept[4:8] == [0.82, 0.82, 0.7, 0.7]
+    assert kept[8:12] == [0.7, 0.82, 0.94, 1]
 
 
 def test_concerto_is_the_other_kind():
