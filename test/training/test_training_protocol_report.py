@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -45,6 +46,12 @@ def test_a_single_seed_has_no_spread():
     table = report([entry(0, 0.5, regime=Regime(1.0, 20))]).table()
     assert table.startswith('mine: 2 levels, 7 channels; one seed, in percent')
     assert '| linear | all | 100 % | 20 | 50.00 | 50.00 | 50.00 | 50.00 |' in table
+
+
+def test_a_thinned_bank_is_told():
+    full, thinned = entry(0, 0.5, 'knn'), replace(entry(1, 0.5, 'knn'), num_left_out=360)
+    assert 'bank' not in report([full]).table()
+    assert 'knn compares with 10 % of the cached voxels' in report([full, thinned]).table()
 
 
 def test_objects_have_a_table_of_their_own():

@@ -171,7 +171,10 @@ class KnnSection:
         'by dot product.',
     )
     bank_per_class: int = param(
-        4096, 'Most voxels of a class in the bank, drawn; 0: all that are cached.', ge=0
+        4096,
+        'Most voxels of a class in the bank, drawn; 0: all that are cached. Where only few points '
+        'have labels, all of them are in the bank.',
+        ge=0,
     )
 
 

@@ -149,6 +149,7 @@ def _entry(taught: Taught, regimes: Regimes, seed: int) -> Entry:
         num_channels=taught.levels.num_channels,
         num_scenes=len(regimes.scenes(taught.regime)),
         num_rows=taught.num_rows,
+        num_left_out=taught.num_left_out,
         scores=scores,
         classes=classes,
         seconds=taught.seconds,

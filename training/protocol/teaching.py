@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ class Taught:
         levels: That it reads.
         regime: What there was to learn from.
         num_rows: As for `Entry`.
+        num_left_out: As for `Entry`.
         seconds: Of training.
         judge: Tells how good it is.
     """
@@ -43,6 +44,7 @@ class Taught:
     levels: LevelSet
     regime: Regime
     num_rows: int
+    num_left_out: int
     seconds: float
     judge: Judge
 
@@ -113,12 +115,17 @@ class Teacher:
                     yield from self._on_cache(probe, rows, regime)
 
     def _on_cache(self, probe: str, rows: CachedRows, regime: Regime) -> Iterator[Taught]:
-        teachers = {'linear': self._linear, 'knn': self._knn, 'instances': self._objects}
+        teachers = {
+            'linear': self._linear,
+            'knn': partial(self._knn, regime),
+            'instances': self._objects,
+        }
         labelled = rows.labelled[regime.points_per_scene].of_scenes(self.regimes.scenes(regime))
         for levels in self.level_sets:
             start = time.perf_counter()
             judge, num_rows = teachers[probe](rows, labelled, levels)
-            yield self._taught(probe, levels, regime, num_rows, start, judge)
+            left_out = len(labelled) - num_rows
+            yield self._taught(probe, levels, regime, num_rows, left_out, start, judge)
 
     def _linear(
         self, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
@@ -130,9 +137,11 @@ class Teacher:
         return SegmentationJudge(classifier, levels, names), len(labelled)
 
     def _knn(
-        self, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
+        self, regime: Regime, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
     ) -> tuple[Judge, int]:
         names, config = self.classes.names, self.config.knn
+        if regime.points_per_scene:  # few enough to compare with all
+            config = replace(config, bank_per_class=0)
         classifier = KnnClassifier(
             rows, labelled, levels, len(names), config, self.seed, self.device
         )
@@ -161,7 +170,7 @@ class Teacher:
         )
         for classifier, levels in zip(classifiers, self.level_sets, strict=True):
             judge = SegmentationJudge(classifier, levels, names)
-            yield self._taught('linear', levels, regime, 0, start, judge)
+            yield self._taught('linear', levels, regime, 0, 0, start, judge)
 
     def _taught(
         self,
@@ -169,6 +178,7 @@ class Teacher:
         levels: LevelSet,
         regime: Regime,
         num_rows: int,
+        num_left_out: int,
         start: float,
         judge: Judge,
     ) -> Taught:
@@ -178,8 +188,8 @@ class Teacher:
             self.seed, probe, regime.title, levels.name, seconds,
         )  # fmt: skip
         return Taught(
-            probe=probe, levels=levels, regime=regime, num_rows=num_rows, seconds=seconds,
-            judge=judge,
+            probe=probe, levels=levels, regime=regime, num_rows=num_rows,
+            num_left_out=num_left_out, seconds=seconds, judge=judge,
         )  # fmt: skip
 
 
