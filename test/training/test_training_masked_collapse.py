@@ -1,4 +1,4 @@
-"""Monitors of targets, and the rule that stops a run."""
+"""Monitors of features, and the rule that stops a run."""
 
 import math
 
@@ -56,24 +56,55 @@ def test_half_precision_of_the_caller_does_not_matter():
     assert torch.equal(half, spread(target))
 
 
+def _watch(first_step=0, levels=(0, 1)):
+    return CollapseWatch(CONFIG, first_step, levels)
+
+
 def test_a_run_stops_when_all_levels_stay_low():
-    watch = CollapseWatch(CONFIG, first_step=10)
+    watch = _watch(first_step=10)
     for step in range(12):  # of which two count
         watch.check(step, [0.02, 0.05])
-    with pytest.raises(ConcertoError, match='targets have collapsed'):
+    with pytest.raises(ConcertoError, match='have collapsed at all levels'):
         watch.check(12, [0.02, 0.05])
 
 
-@pytest.mark.parametrize('healthy', [[0.02, 0.3], [0.1, 0.1], []])
+@pytest.mark.parametrize('healthy', [[0.02, 0.3], [0.1, 0.1]])
 def test_one_step_with_one_good_level_starts_the_count_anew(healthy):
-    watch = CollapseWatch(CONFIG, first_step=0)
+    watch = _watch()
     for step in range(20):
         watch.check(step, healthy if step % 3 == 2 else [0.02, 0.02])
 
 
+def test_levels_whose_rank_is_unknown_change_nothing():
+    watch = _watch()
+    for step, share in enumerate([0.02, math.nan, math.nan, 0.3, math.nan]):
+        watch.check(step, [0.02, share] if step < 2 else [0.3, share])
+    assert watch.low_since.tolist() == [-1, -1]
+
+
 def test_parts_of_one_step_count_once():
-    watch = CollapseWatch(CONFIG, first_step=0)
+    watch = _watch(levels=(2,))
     for step in (0, 0, 0, 1, 1):
         watch.check(step, [0.02])
     with pytest.raises(ConcertoError, match='for 3 steps, up to step 2'):
         watch.check(2, [0.02])
+
+
+def test_a_low_level_is_named_once(caplog):
+    watch = _watch(levels=(1, 4))
+    for step in range(8):
+        watch.check(step, [0.5, 0.02])
+    assert [r.getMessage() for r in caplog.records] == [
+        "the teacher's features have collapsed at level 4: their effective rank has been below "
+        '0.1 of what it could be for 3 steps, up to step 2, and is 0.020 now: loss.levels can '
+        'leave it out'
+    ]
+
+
+def test_a_run_that_goes_on_has_not_forgotten():
+    before, after = _watch(), _watch()
+    for step in range(2):
+        before.check(step, [0.02, 0.02])
+    after.load_state_dict(before.state_dict())
+    with pytest.raises(ConcertoError, match='up to step 2'):
+        after.check(2, [0.02, 0.02])

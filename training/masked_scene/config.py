@@ -136,13 +136,25 @@ class TeacherConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CollapseConfig:
-    """When a run stops because all targets have become alike."""
+    """What is watched: the teacher's features, and whether the student uses what it sees."""
 
     least_rank: float = param(
-        0.1, 'Smallest effective rank of targets, as share of the channels.', ge=0.0, le=1.0
+        0.1,
+        "Smallest effective rank of the teacher's features, as share of the channels.",
+        ge=0.0,
+        le=1.0,
     )
     patience: int = param(
-        100, 'Steps in a row below it, after the warm-up, until the run stops.', ge=1
+        100,
+        'Steps in a row below it, after the warm-up, until a level is named; the run stops where '
+        'that is true of all levels.',
+        ge=1,
+    )
+    blind_every: int = param(
+        100,
+        'Steps between those that also tell the losses of a student that is shown zeros as '
+        'features; 0: never.',
+        ge=0,
     )
 
 
@@ -176,7 +188,9 @@ class MaskedConfig:
     network: NetworkSection = section(NetworkSection)
     masking: MaskingConfig = section(MaskingConfig)
     target: Literal['teacher', 'shallow'] = param(
-        'teacher', "What is predicted: the teacher's features, or colours and normals."
+        'teacher',
+        "What is predicted: the teacher's features; or colours and normals, where teacher.* and "
+        'collapse.* are not read but for collapse.blind_every.',
     )
     loss: LossConfig = section(LossConfig)
     teacher: TeacherConfig = section(TeacherConfig)
@@ -184,8 +198,22 @@ class MaskedConfig:
     optimizer: MaskedOptimizerConfig = section(MaskedOptimizerConfig)
 
     def __post_init__(self) -> None:
-        if self.target == 'shallow' and self.loss.distance == 'cosine':
+        if self.target == 'shallow':
+            self._check_shallow()
+
+    def _check_shallow(self) -> None:
+        if self.loss.distance == 'cosine':
             raise ConfigError(
                 'loss.distance cosine does not tell how bright a colour is: with target shallow '
                 'set it to smooth_l1 or mse'
+            )
+        if self.loss.target_norm == 'layer':
+            raise ConfigError(
+                'loss.target_norm layer takes away how bright a colour is: with target shallow '
+                'set it to none, batch or whiten'
+            )
+        if self.views.drop_color or self.views.drop_normal:
+            raise ConfigError(
+                'views.drop_color and views.drop_normal take away what target shallow is about: '
+                'set both to 0'
             )

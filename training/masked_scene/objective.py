@@ -1,6 +1,8 @@
 """MaskedSceneObjective: say of hidden parts of a scene what a teacher says of all of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from training.masked_scene.collapse import MONITORS, CollapseWatch, spread
 from training.masked_scene.config import MaskedConfig
 from training.masked_scene.heads import make_head
 from training.masked_scene.masks import draw_hidden, hidden_cells
+from training.masked_scene.nothing_hidden import NothingHiddenWatch
 from training.masked_scene.targets import LevelTargets, cross_view_targets, shallow_targets
 from training.networks.unet import UNet, in_plan_order, take_rows
 from training.objectives.masking import mask_generator, order_generator
@@ -34,7 +37,7 @@ class MaskedSceneObjective(nn.Module):
 
     Names in the state dict: `student.*` and `teacher.*` are the tensors of the network,
     `heads.L.*` those of the head of level L, `token` is what decoding starts from where nothing
-    is seen.
+    is seen; `watch.*` is what the rule against collapse keeps in mind.
 
     Args:
         config: Of the whole training.
@@ -67,8 +70,10 @@ class MaskedSceneObjective(nn.Module):
         self.heads = nn.ModuleDict(
             {str(level): self._make_head(channels[level]) for level in self._levels}
         )
-        warmup = round(config.optimizer.warmup * config.run.num_steps)
-        self._watch = CollapseWatch(config.collapse, warmup)
+        if self.teacher is not None:
+            warmup = round(config.optimizer.warmup * config.run.num_steps)
+            self.watch = CollapseWatch(config.collapse, warmup, self._levels)
+        self._nothing_hidden = NothingHiddenWatch()
 
     def forward(self, batch: MaskedBatch, values: StepValues) -> LossTerms:
         """Compute the losses of a batch.
@@ -82,24 +87,30 @@ class MaskedSceneObjective(nn.Module):
             values: Of the step.
 
         Returns:
-            The weighted sum; the terms `level0`, `level1`, ...; and with a teacher `std0`,
-            `cosine0`, `rank0`, ... of the targets, see `spread`, as means over ranks. A level is
-            absent where no rank has a hidden cell of it. The means of the losses over ranks are
-            those of the whole batch: over all views with hidden cells, of their means over cells.
+            The weighted sum; the terms `level0`, `level1`, ...; at times `blind0`, `blind1`, ...,
+            the same losses of a student that is shown zeros as features; and with a teacher
+            `std0`, `cosine0`, `rank0`, ... of its features before `loss.target_norm`, see
+            `spread`, as means over ranks. A loss is absent where no rank has a hidden cell of its
+            level. The means of the losses over ranks are those of the whole batch: over all views
+            with hidden cells, of their means over cells.
 
         Raises:
-            ConcertoError: The targets have collapsed.
+            ConcertoError: The teacher's features have collapsed, or nothing was hidden for many
+                steps.
         """
         generator = order_generator(self.config.run.seed, values.step)
         orders = [draw_permutations(self.student.geometry, generator) for _ in range(2)]
         points, plan = self._crops(batch, orders[0])
         hidden = self._hide(batch, plan, values.step)
-        targets = self._targets(batch, plan, hidden_cells(hidden, plan), orders[1])
+        targets, monitors = self._targets(batch, plan, hidden, orders[1], values.step)
         decoded = self.student(points, plan, self.token, hidden, orders[0])
         total, terms = self._losses(decoded, targets, plan.num_clouds)
-        if self.teacher is not None:
-            terms |= self._monitors(targets, values.step)
-        return LossTerms(total, terms)
+        self._nothing_hidden.check(values.step, bool(terms))
+        if self._looks_blind(values.step):
+            decoded = self._blind(points, plan, hidden, orders[0])
+            _, blind = self._losses(decoded, targets, plan.num_clouds)
+            terms |= {name.replace('level', 'blind'): loss for name, loss in blind.items()}
+        return LossTerms(total, terms | monitors)
 
     def update_teacher(self, momentum: float) -> None:
         """Move the teacher towards the student; it keeps the share `momentum` of itself."""
@@ -133,15 +144,30 @@ class MaskedSceneObjective(nn.Module):
 
     @torch.no_grad()
     def _targets(
-        self, batch: MaskedBatch, crops: Plan, hidden: list[Tensor], order: Order
-    ) -> list[LevelTargets]:
-        """Return the targets of all levels, finest first."""
+        self, batch: MaskedBatch, crops: Plan, hidden: Tensor, order: Order, step: int
+    ) -> tuple[list[LevelTargets], dict[str, Tensor]]:
+        """Return the targets of all levels, finest first, and how different they are."""
+        cells, norm = hidden_cells(hidden, crops), self.config.loss.target_norm
         if self.teacher is None:
-            return shallow_targets(batch, crops, hidden)
+            return shallow_targets(batch, crops, cells, norm), {}
         points, full = _planned(batch.full, self.teacher, order)
         feats = self.teacher(points, full, self.token, permutations=order)
-        norm = self.config.loss.target_norm
-        return cross_view_targets(batch, crops, hidden, full, feats, norm)
+        targets = cross_view_targets(batch, crops, cells, full, feats, norm)
+        return targets, self._monitors(feats, step)
+
+    def _looks_blind(self, step: int) -> bool:
+        every = self.config.collapse.blind_every
+        return every > 0 and (step + 1) % every == 0
+
+    @torch.no_grad()
+    def _blind(
+        self, points: PointBatch, plan: Plan, hidden: Tensor, order: Order
+    ) -> tuple[Tensor, ...]:
+        """Return what the student decodes of places alone; random numbers stay as they are."""
+        dark = replace(points, feat=torch.zeros_like(points.feat))
+        with _own_random(self.token.device):
+            decoded: tuple[Tensor, ...] = self.student(dark, plan, self.token, hidden, order)
+        return decoded
 
     def _losses(
         self, decoded: tuple[Tensor, ...], targets: list[LevelTargets], num_views: int
@@ -163,29 +189,35 @@ class MaskedSceneObjective(nn.Module):
         return total, terms
 
     def _distance(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return (R,) float32."""
+        """Return (R,) float32, over the known channels."""
         prediction = prediction.float()
         if self.config.loss.distance == 'cosine':
             return 1 - functional.cosine_similarity(prediction, target, eps=1e-6)
         compare = {'smooth_l1': functional.smooth_l1_loss, 'mse': functional.mse_loss}
-        return compare[self.config.loss.distance](prediction, target, reduction='none').mean(1)
+        is_known = ~target.isnan()
+        target = target.where(is_known, prediction.detach())
+        each = compare[self.config.loss.distance](prediction, target, reduction='none')
+        return each.sum(1) / is_known.sum(1)
 
-    def _monitors(self, targets: list[LevelTargets], step: int) -> dict[str, Tensor]:
-        """Return how different targets are, the mean over ranks; stop when they are all alike."""
+    def _monitors(self, feats: Sequence[Tensor], step: int) -> dict[str, Tensor]:
+        """Return how different features are, the mean over ranks; stop when they are all alike."""
         found = torch.zeros(len(self._levels), len(MONITORS) + 1, device=self.token.device)
         for row, level in zip(found, self._levels, strict=True):
-            if len(targets[level].target) > 1:
-                row[:-1], row[-1] = spread(targets[level].target), 1
+            if len(feats[level]) > 1:
+                row[:-1], row[-1] = spread(feats[level]), 1
         found = all_reduce_sum(found)
-        present = found[:, -1].tolist()  # on how many ranks
-        means = found[:, :-1] / found[:, -1:]
-        levels = [i for i, count in enumerate(present) if count]
-        self._watch.check(step, means[levels, MONITORS.index('rank')].tolist())
+        means = found[:, :-1] / found[:, -1:]  # NaN where no rank has two cells
+        self.watch.check(step, means[:, MONITORS.index('rank')].tolist())
         return {
-            f'{name}{self._levels[i]}': value
-            for i in levels
-            for name, value in zip(MONITORS, means[i], strict=True)
+            f'{name}{level}': value
+            for level, row, count in zip(self._levels, means, found[:, -1].tolist(), strict=True)
+            for name, value in zip(MONITORS, row, strict=True)
+            if count
         }
+
+
+def _own_random(device: torch.device) -> AbstractContextManager[None]:
+    return torch.random.fork_rng([device] if device.type == 'cuda' else [])
 
 
 def _planned(points: PointBatch, network: UNet, order: Order) -> tuple[PointBatch, Plan]:
