@@ -1,10 +1,19 @@
 """Settings of masked scene modelling: what is published, and what cannot be meant."""
 
+from dataclasses import replace
+
 import pytest
 
-from concerto_ros.config.tree import build, dump_plain_yaml, read_plain_yaml
+from concerto_ros.config.tree import build, dump_plain_yaml, flatten, read_plain_yaml
 from concerto_ros.errors import ConfigError
 from training.masked_scene.config import LossConfig, MaskedConfig, MaskingConfig
+
+SHALLOW = {'target': 'shallow', 'loss.distance': 'mse'}
+ROOMS = ('msm_rooms', 'msm_rooms_hunet', 'msm_rooms_gpu')
+SCALE = {
+    'run.output', 'run.precision', 'run.num_steps', 'run.save_every', 'run.log_every',
+    'data.batch_size', 'data.num_workers', 'views.max_points', 'views.crop_size', 'network.kind',
+}  # fmt: skip
 
 
 def test_defaults_are_those_of_the_paper():
@@ -18,14 +27,26 @@ def test_defaults_are_those_of_the_paper():
     assert config.loss.level_weights(5) == pytest.approx(dict.fromkeys(range(5), 0.2))
 
 
-@pytest.mark.parametrize('name', ['msm', 'msm_rooms', 'msm_rooms_hunet'])
-def test_files_of_settings_can_be_read(name, root):
-    values = read_plain_yaml(root / f'config/training/{name}.yaml')
-    config = build(MaskedConfig, values)
-    assert build(MaskedConfig, {}, config) == config
+def read_settings(name, root):
+    return build(MaskedConfig, read_plain_yaml(root / f'config/training/{name}.yaml'))
+
+
+def test_all_files_of_settings_can_be_read(root):
+    names = {path.stem for path in (root / 'config/training').glob('msm*.yaml')}
+    assert names == {'msm', *ROOMS}
     default = MaskedConfig()
-    assert config.network.kind == ('concerto' if name == 'msm_rooms' else 'hunet')
-    assert name != 'msm' or config.network == default.network
+    config = read_settings('msm', root)
+    assert config == replace(default, data=replace(default.data, splits=config.data.splits))
+
+
+@pytest.mark.parametrize('name', ROOMS)
+def test_files_for_rooms_differ_in_their_scale_alone(name, root):
+    first, other = (
+        {p.name: p.value for p in flatten(read_settings(n, root))} for n in (ROOMS[0], name)
+    )
+    different = {key for key, value in first.items() if other[key] != value}
+    assert different <= SCALE
+    assert other['loss.target_norm'] != 'none'
 
 
 def test_settings_are_written_and_read_back(tmp_path):
@@ -54,6 +75,9 @@ def test_levels_have_the_weights_they_are_given():
         ({'masking.level': '4'}, 'masking.level must be below 4'),
         ({'masking.level': 'finest'}, 'masking.level must be coarsest or a number'),
         ({'target': 'shallow'}, 'loss.distance cosine does not tell how bright a colour is'),
+        ({**SHALLOW, 'loss.target_norm': 'layer'}, 'loss.target_norm layer takes away how bright'),
+        ({**SHALLOW, 'views.drop_color': 0.1}, 'take away what target shallow is about'),
+        ({**SHALLOW, 'views.drop_normal': 0.1}, 'take away what target shallow is about'),
         ({'views.spatial': False, 'views.elastic': True}, 'set views.spatial'),
     ],
 )

@@ -12,10 +12,12 @@ from training_ranks import run_ranks
 from concerto_ros.config.tree import build
 from concerto_ros.errors import ConcertoError
 from training.masked_scene.config import MaskedConfig
+from training.masked_scene.masks import draw_hidden
 from training.masked_scene.objective import MaskedSceneObjective
 from training.networks.concerto_unet import ConcertoUNet
 from training.networks.hunet import HUNet
 from training.networks.hunet_config import HUNetConfig
+from training.objectives.masking import mask_generator
 from training.structures import StepValues
 
 VALUES = StepValues(step=3, lr=0.001, beta1=0.9, weight_decay=0.0, momentum=0.9)
@@ -89,7 +91,7 @@ def test_every_parameter_gets_a_gradient_and_the_teacher_none(settings, crop, ne
         assert parameter.requires_grad == is_taught, name
         assert (parameter.grad is not None) == is_taught, name
         assert not is_taught or parameter.grad.isfinite().all(), name
-    assert (crop == 1) == (not terms)
+    assert (crop == 1) == terms.keys().isdisjoint(objective.weights)
     if settings == {} and crop > 1:
         assert all(p.grad.any() for n, p in objective.named_parameters() if p.requires_grad)
 
@@ -97,11 +99,13 @@ def test_every_parameter_gets_a_gradient_and_the_teacher_none(settings, crop, ne
 def test_names_in_the_state():
     objective = make_objective()
     parts = {name.split('.')[0] for name in objective.state_dict()}
-    assert parts == {'student', 'teacher', 'heads', 'token'}
+    assert parts == {'student', 'teacher', 'heads', 'token', 'watch'}
     student = {n[8:] for n in objective.state_dict() if n.startswith('student.')}
     assert student == TinyUNet().state_dict().keys()
     assert 'heads.2.0.weight' in objective.state_dict()
-    assert make_objective(**SHALLOW).teacher is None
+    shallow = make_objective(**SHALLOW)
+    assert shallow.teacher is None
+    assert {name.split('.')[0] for name in shallow.state_dict()} == {'student', 'heads', 'token'}
 
 
 class _Recording(TinyUNet):
@@ -115,6 +119,16 @@ def _voxels_hidden(objective, batch):
     """Return the rows of `batch.full` that the student was not shown."""
     student = objective.student
     return batch.crop[student.hidden[student.plan.stages[0].cells.inverse]]
+
+
+def test_each_view_of_each_scene_is_masked_by_its_own_numbers():
+    objective = make_objective(_Recording)
+    objective(make_batch((4, 7)), VALUES)
+    student = objective.student
+    numbers = [(0, VALUES.step, slot, view) for slot in (4, 7) for view in (0, 1)]
+    generators = [mask_generator(*four) for four in numbers]
+    expected = draw_hidden(student.plan, 2, objective.config.masking.ratio, generators)
+    assert torch.equal(student.hidden, expected)
 
 
 @pytest.mark.parametrize('settings', [{}, TOP_DOWN])
@@ -166,6 +180,21 @@ def test_a_scene_is_masked_alike_in_every_batch():
     both, one, two = (objective(make_batch(slots), VALUES).terms for slots in ((0, 1), (0,), (1,)))
     for name in ('level0', 'level1', 'level2'):
         torch.testing.assert_close(both[name], (one[name] + two[name]) / 2)
+
+
+def test_unknown_targets_teach_nothing():
+    """Without normals, the loss is that of colours."""
+    gradients = []
+    for normal in (0.0, torch.nan):
+        batch = make_batch()
+        batch.point_target[..., 3:] *= 1 + normal
+        objective = make_objective(**SHALLOW)
+        total, _ = objective(batch, VALUES)
+        total.backward()
+        gradients.append(objective.heads['0'][2].weight.grad)
+        assert all(p.grad.isfinite().all() for p in objective.parameters())
+    assert not gradients[1][3:].any()
+    torch.testing.assert_close(gradients[1][:3], 2 * gradients[0][:3])  # a mean of 3, not of 6
 
 
 @pytest.mark.parametrize('keep', [0, 1])
@@ -231,11 +260,65 @@ def test_half_precision_of_the_caller_leaves_losses_in_float32(network):
     torch.testing.assert_close(found.total, expected.total, rtol=0.05, atol=0.01)
 
 
+# --- what a blind student would say --------------------------------------------------------------
+
+LOOK = {'collapse.blind_every': VALUES.step + 1}
+
+
+def _blind_terms(terms):
+    return {n.replace('blind', 'level'): t for n, t in terms.items() if n.startswith('blind')}
+
+
+def test_losses_of_a_blind_student_are_those_of_features_that_are_zero():
+    objective, batch = make_objective(**SHALLOW, **LOOK), make_batch()
+    found = _blind_terms(objective(batch, VALUES).terms)
+    full = replace(batch.full, feat=torch.zeros_like(batch.full.feat))
+    terms = objective(replace(batch, full=full), VALUES).terms  # its targets stay as they are
+    assert found == {name: terms[name] for name in objective.weights}
+    assert found['level0'] != objective(batch, VALUES).terms['level0']
+
+
+def test_at_times_losses_of_a_blind_student_are_told():
+    objective, batch = make_objective(**LOOK), make_batch()
+    steps = [s for s in range(12) if _blind_terms(objective(batch, replace(VALUES, step=s)).terms)]
+    assert steps == [3, 7, 11]
+    assert not _blind_terms(make_objective(collapse__blind_every=0)(batch, VALUES).terms)
+
+
+def test_to_look_changes_no_training():
+    def dropping():
+        config = replace(GEOMETRY, enc_num_head=(1, 1, 1), enc_channels=(16, 16, 16))
+        return ConcertoUNet(replace(config, drop_path=0.5))
+
+    found = []
+    for settings in ({}, LOOK):
+        objective = make_objective(dropping, **settings).train()
+        torch.manual_seed(1)
+        total, terms = objective(make_batch(), VALUES)
+        total.backward()
+        found.append((total, torch.rand(3), objective.token.grad))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert terms['blind0'] != terms['level0']
+
+
+# --- nothing to learn ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('settings', [{}, SHALLOW])
+def test_a_run_in_which_nothing_is_hidden_stops(settings, caplog):
+    objective, batch = make_objective(**settings), make_batch(crop=1)
+    with pytest.raises(ConcertoError, match='nothing was hidden in 20 steps, up to step 19'):
+        _run_steps(objective, 21, batch)
+    assert [r.getMessage().split(':')[0] for r in caplog.records] == [
+        'step 0 has no hidden cell at any level of loss.levels'
+    ]
+
+
 # --- collapse ------------------------------------------------------------------------------------
 
 
-def _run_steps(objective, num_steps):
-    batch = make_batch()
+def _run_steps(objective, num_steps, batch=None):
+    batch = batch or make_batch()
     for step in range(num_steps):
         objective(batch, replace(VALUES, step=step))
 
@@ -250,8 +333,22 @@ def test_a_run_stops_when_all_targets_are_alike():
             if name.endswith('weight'):
                 parameter.zero_()
     _run_steps(objective, 4)  # of which two count
-    with pytest.raises(ConcertoError, match='targets have collapsed'):
+    with pytest.raises(ConcertoError, match='have collapsed at all levels'):
         objective(make_batch(), replace(VALUES, step=4))
+
+
+@pytest.mark.parametrize('norm', ['batch', 'whiten'])
+def test_no_norm_hides_that_features_are_alike(norm):
+    found = []
+    for name in ('none', norm):
+        objective = make_objective(**{'loss.target_norm': name})
+        with torch.no_grad():
+            for parameter in objective.teacher.parameters():
+                parameter.mul_(0.01 if parameter.ndim > 1 else 10)
+        terms = objective(make_batch(), VALUES).terms
+        found.append({n: t for n, t in terms.items() if n not in objective.weights})
+    assert found[0] == found[1]
+    assert found[0]['cosine0'] > 0.99
 
 
 @pytest.mark.parametrize('network', NETWORKS)
@@ -270,34 +367,46 @@ def _losses(model, **batch):
     return terms, {n: p.grad for n, p in objective.named_parameters() if p.requires_grad}
 
 
+RANKS = {  # settings, and what is not as usual of the first rank
+    'plain': ({}, {'crop': 1}),  # nothing is hidden there
+    'batch': ({'loss.target_norm': 'batch'}, {}),
+    'whiten': ({'loss.target_norm': 'whiten'}, {}),
+    'shallow': ({**SHALLOW, 'loss.target_norm': 'whiten'}, {}),
+}
+
+
 def _train_one_rank(rank, folder):
     distributed.init_process_group('gloo')
-    batches = {
-        'none': {'slots': (rank,), 'crop': 60 if rank else 1},  # nothing is hidden on the first
-        'batch': {'slots': (rank,)},
-    }
     found = [
-        _losses(DistributedDataParallel(make_objective(**{'loss.target_norm': norm})), **batch)
-        for norm, batch in batches.items()
+        _losses(
+            DistributedDataParallel(make_objective(**settings, **LOOK)),
+            slots=(rank,),
+            **({} if rank else first),
+        )
+        for settings, first in RANKS.values()
     ]
     torch.save(found, f'{folder}/{rank}.pt')
     distributed.destroy_process_group()
 
 
+def _names_of_losses(terms):
+    return {name for name in terms if name.startswith(('level', 'blind'))}
+
+
 def test_two_ranks_do_what_one_does(tmp_path):
     assert run_ranks(_train_one_rank, tmp_path) == [0, 0]
-    first, second = (torch.load(tmp_path / f'{rank}.pt') for rank in range(2))
-    alone = [
-        _losses(make_objective(), slots=(1,)),
-        _losses(make_objective(**{'loss.target_norm': 'batch'}), slots=(0, 1)),
-    ]
-    for i, (terms, gradients) in enumerate(alone):
-        assert first[i][0].keys() == second[i][0].keys() == terms.keys()
-        for name in ('level0', 'level1', 'level2'):
-            mean = (first[i][0][name] + second[i][0][name]) / 2
-            torch.testing.assert_close(mean, terms[name])
+    ranks = [torch.load(tmp_path / f'{rank}.pt') for rank in range(2)]
+    for first, second, (settings, less) in zip(*ranks, RANKS.values(), strict=True):
+        objective = make_objective(**settings, **LOOK)
+        terms, gradients = _losses(objective, slots=(1,) if less else (0, 1))
+        losses = _names_of_losses(terms)
+        assert first[0].keys() == second[0].keys() == terms.keys()
+        assert len(losses) == 2 * len(objective.weights)
+        for name in losses:
+            mean = (first[0][name] + second[0][name]) / 2
+            torch.testing.assert_close(mean, terms[name], rtol=1e-4, atol=1e-6)
         for name, expected in gradients.items():
-            torch.testing.assert_close(first[i][1][name], expected, rtol=1e-4, atol=1e-6)
-            assert torch.equal(first[i][1][name], second[i][1][name])
-        for name in terms.keys() - make_objective().weights:  # what stops a run is alike on all
-            assert first[i][0][name] == second[i][0][name]
+            torch.testing.assert_close(first[1][name], expected, rtol=1e-4, atol=1e-6)
+            assert torch.equal(first[1][name], second[1][name])
+        for name in first[0].keys() - losses:  # what stops a run is alike on all
+            assert first[0][name] == second[0][name]

@@ -48,7 +48,7 @@ def _cells_of(plan, level):
 
 
 def _slow(batch, crops, hidden, value_of):
-    """Return for each level {cell: mean of `value_of(level, point, view)`}, point by point."""
+    """Return for each level {cell: mean of what is known of `value_of(level, point, view)`}."""
     crop_row = {int(voxel): i for i, voxel in enumerate(batch.crop)}
     found = []
     for level in range(3):
@@ -59,7 +59,7 @@ def _slow(batch, crops, hidden, value_of):
                 if row is not None and hidden[level][cells[row]]:
                     value = value_of(level, point, view)
                     values.setdefault(int(cells[row]), []).append(value)
-        found.append({cell: torch.stack(all_of).mean(0) for cell, all_of in values.items()})
+        found.append({cell: torch.stack(all_of).nanmean(0) for cell, all_of in values.items()})
     return found
 
 
@@ -93,7 +93,41 @@ def test_shallow_targets_are_those_of_the_own_view():
     crops, _ = _plans(batch)
     hidden = _hide(crops)
     slow = _slow(batch, crops, hidden, lambda _, point, view: batch.point_target[point, view])
-    _assert_equal(shallow_targets(batch, crops, hidden), slow, crops, hidden)
+    _assert_equal(shallow_targets(batch, crops, hidden, 'none'), slow, crops, hidden)
+
+
+def test_unknown_colours_and_normals_are_no_targets():
+    batch = make_batch()
+    crops, _ = _plans(batch)
+    hidden = _hide(crops)
+    target = batch.point_target.clone()
+    target[::3, :, :3] = torch.nan
+    target[::2, :, 3:] = torch.nan
+    unknown = replace(batch, point_target=target)
+    slow = _slow(batch, crops, hidden, lambda _, point, view: target[point, view])
+    targets = shallow_targets(unknown, crops, hidden, 'none')
+    for found, level in zip(targets, slow, strict=True):
+        known = [cell for cell in sorted(level) if not level[cell].isnan().all()]
+        assert found.rows.tolist() == known
+        means = torch.stack([level[cell] for cell in known])
+        torch.testing.assert_close(found.target, means, equal_nan=True)
+    assert len(targets[0].rows) < len(slow[0])  # some cells have no known point
+    assert targets[0].target.isnan().any()  # and some know but one of both
+
+
+@pytest.mark.parametrize('norm', ['batch', 'whiten'])
+def test_shallow_targets_are_normed_where_they_are_known(norm):
+    batch = make_batch()
+    crops, _ = _plans(batch)
+    hidden = _hide(crops)
+    batch.point_target[::3, :, :3] = torch.nan
+    plain, found = (shallow_targets(batch, crops, hidden, n) for n in ('none', norm))
+    for one, other in zip(plain, found, strict=True):
+        assert torch.equal(one.target.isnan(), other.target.isnan())
+        for half in (slice(0, 3), slice(3, 6)):
+            known = ~one.target[:, half].isnan().any(1)
+            expected = normed(one.target[known, half], norm)
+            torch.testing.assert_close(other.target[known, half], expected)
 
 
 def _swapped(batch):
@@ -127,7 +161,7 @@ def test_swapping_the_views_swaps_the_halves():
                 place = stage.cells.grid_coord.sum(1) + 10 * (1 - stage.cells.batch)
                 feats[level] = (place[:, None] * torch.arange(1, CHANNELS[level] + 1)).cos()
         targets = cross_view_targets(one, crops, hidden, full, feats, 'none')
-        found.append([targets, shallow_targets(one, crops, hidden)])
+        found.append([targets, shallow_targets(one, crops, hidden, 'none')])
     for first, second in zip(*found, strict=True):
         for level in range(3):
             for view in (0, 1):
@@ -166,7 +200,7 @@ def test_nothing_hidden_gives_no_targets():
     hidden = [torch.zeros_like(level) for level in _hide(crops)]
     targets = cross_view_targets(batch, crops, hidden, full, _feats(full), 'none')
     assert [t.target.shape for t in targets] == [(0, channels) for channels in CHANNELS]
-    assert [len(t.target) for t in shallow_targets(batch, crops, hidden)] == [0, 0, 0]
+    assert [len(t.target) for t in shallow_targets(batch, crops, hidden, 'whiten')] == [0, 0, 0]
 
 
 def test_targets_are_the_same_on_every_device(device):

@@ -114,6 +114,23 @@ def test_crop_is_what_is_nearest_to_one_voxel():
     assert np.array_equal(whole.crop, np.arange(len(whole.feat)))
 
 
+def test_crops_lie_everywhere():
+    config = build(MaskedConfig, PLAIN, config_of())  # all views have the same voxels
+    pairs = [views_of(config, seed=seed).pair for seed in range(40)]
+    seen = [np.concatenate([pair[i].crop for pair in pairs]) for i in (0, 1)]
+    for crops in seen:
+        assert len(np.unique(crops)) > 0.9 * len(pairs[0][0].feat)
+    assert not np.array_equal(*seen)  # nor do both views share them
+
+
+def test_parts_of_scenes_lie_everywhere():
+    values = {'views.max_points': 100, 'data.voxel_size': 0.001, **PLAIN}  # a point, a voxel
+    config = build(MaskedConfig, values, config_of())
+    views = [views_of(config, seed=seed).pair[0] for seed in range(40)]
+    colors = np.concatenate([view.feat[:, 3:6] for view in views])
+    assert len(np.unique(colors, axis=0)) > 0.9 * 800
+
+
 def test_views_are_made_of_a_part_of_the_scene():
     pair = views_of(config_of(views__max_points=100, data__voxel_size=0.001)).pair
     assert [len(view.voxel) for view in pair] == [100, 100]
@@ -129,12 +146,14 @@ def test_colours_and_normals_can_be_lost():
 
 def test_targets_of_points_are_given_if_asked_for():
     sample = make_sample()
-    sample.color[0] = 0  # unknown
+    sample.color[0] = sample.normal[1] = 0  # unknown
     values = {**PLAIN, 'target': 'shallow', 'loss.distance': 'mse'}
     view = views_of(build(MaskedConfig, values, config_of()), sample).pair[0]
-    assert not view.target[0, :3].any()
+    assert np.isnan(view.target[0, :3]).all()
+    assert np.isnan(view.target[1, 3:]).all()
     np.testing.assert_allclose(view.target[1:, :3], sample.color[1:] / 127.5 - 1, atol=1e-6)
-    np.testing.assert_array_equal(view.target[:, 3:], sample.normal)
+    known = np.arange(len(sample.normal)) != 1
+    np.testing.assert_array_equal(view.target[known, 3:], sample.normal[known])
     turned = views_of(config_of(target='shallow', loss__distance='mse')).pair
     for view in turned:
         assert view.target.shape == (800, 6)

@@ -24,7 +24,7 @@ class MaskedBatch:
         point_voxel: (P, 2) int64, row of `full` in view A and in view B of each point of each
             scene, scene after scene.
         point_target: (P, 2, 6) float32, colour in -1..1 and unit normal of each point as view A
-            and view B have it; zero where unknown, (0, 2, 6) if nobody asks for it.
+            and view B have it; NaN where unknown, (0, 2, 6) if nobody asks for it.
         crop: (K,) int64, rows of `full` that the student is given, growing.
         skipped: One sentence for each scene that could not be read and was replaced.
     """

@@ -22,7 +22,7 @@ class LevelTargets(NamedTuple):
     Attributes:
         rows: (R,) int64, the hidden cells of the crops' plan that hold points, growing.
         view: (R,) int64, number of the view of each.
-        target: (R, C) float32 without gradient.
+        target: (R, C) float32 without gradient; NaN where unknown, never in all channels.
     """
 
     rows: Tensor
@@ -77,7 +77,7 @@ def cross_view_targets(
 
 @torch.no_grad()
 def shallow_targets(
-    batch: MaskedBatch, crops: Plan, hidden: Sequence[Tensor]
+    batch: MaskedBatch, crops: Plan, hidden: Sequence[Tensor], norm: str
 ) -> list[LevelTargets]:
     """Average colour and normal of the points of hidden cells, as their own view has them.
 
@@ -85,9 +85,12 @@ def shallow_targets(
         batch: With `point_target`.
         crops: Plan of `batch.crop`.
         hidden: (M_l,) bool at each level of it.
+        norm: Of the means at hidden cells of a level, of colours and normals each by themselves,
+            see `normed`.
 
     Returns:
-        One per level, of 6 channels; means of normals keep the length they have.
+        One per level, of 6 channels. Points of unknown colour do not count in a mean of colours,
+        nor those of unknown normal in one of normals; cells without a known point are left out.
     """
     cell = _hidden_row(batch, crops, hidden[0])[batch.point_voxel]
     is_hidden = cell >= 0
@@ -99,9 +102,27 @@ def shallow_targets(
             is_hidden = hidden[level][cell]
             cell, value = cell[is_hidden], value[is_hidden]
         rows, segment = torch.unique(cell, return_inverse=True)
-        mean = segment_mean(value, segment, len(rows))
-        targets.append(LevelTargets(rows, stage.cells.batch[rows], mean))
+        mean = _known_mean(value, segment, len(rows))
+        kept = ~mean.isnan().all(1)
+        rows, mean = rows[kept], mean[kept]
+        targets.append(LevelTargets(rows, stage.cells.batch[rows], _halves_normed(mean, norm)))
     return targets
+
+
+def _known_mean(value: Tensor, segment: Tensor, num_segments: int) -> Tensor:
+    """Return (S, C): the mean over the known rows of each segment, NaN where there is none."""
+    is_known = ~value.isnan()
+    total = segment_mean(value.where(is_known, 0), segment, num_segments)
+    return total / segment_mean(is_known.to(value), segment, num_segments)
+
+
+def _halves_normed(value: Tensor, norm: str) -> Tensor:
+    """Norm (R, 6) colours and normals where they are known."""
+    halves = []
+    for half in (value[:, :3], value[:, 3:]):
+        rows = ~half.isnan().any(1)
+        halves.append(half.index_put((rows,), normed(half[rows], norm)))
+    return torch.cat(halves, dim=1)
 
 
 def _hidden_row(batch: MaskedBatch, crops: Plan, hidden: Tensor) -> Tensor:

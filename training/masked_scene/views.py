@@ -31,7 +31,8 @@ class FullView:
             drawn for each voxel.
         grid_coord: (V, 3) int64, from the view's own minimum.
         voxel: (N,) int64, voxel of each point of the scene.
-        target: (N, 6) float32, colour in -1..1 and normal of each point; (0, 6) if nobody asks.
+        target: (N, 6) float32, colour in -1..1 and normal of each point, NaN where unknown;
+            (0, 6) if nobody asks.
         crop: (K,) int64, voxels nearest to one of them, growing.
     """
 
@@ -124,9 +125,12 @@ def _view(cloud: Cloud, config: MaskedConfig, rng: np.random.Generator) -> FullV
 
 
 def _target(cloud: Cloud) -> Planes:
-    """Return (N, 6) float32, colours in -1..1 and normals; zero where unknown."""
-    is_known = cloud.color.any(axis=0)
-    target: Planes = np.concatenate([(2 * cloud.color - 1) * is_known, cloud.normal]).T
+    """Return (N, 6) float32, colours in -1..1 and normals; NaN where unknown."""
+    color, normal = (
+        np.where(planes.any(axis=0), planes, np.float32(np.nan))
+        for planes in (cloud.color, cloud.normal)
+    )
+    target: Planes = np.concatenate([2 * color - 1, normal]).T
     return target
 
 
