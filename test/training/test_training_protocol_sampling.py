@@ -7,10 +7,11 @@ import torch
 from test_pretended_cuda import pretended_cuda  # noqa: F401  # a fixture
 from torch.nn.functional import grid_sample, normalize, pad
 
-from concerto_ros.errors import ConfigError
+from concerto_ros.errors import ConcertoError, ConfigError
+from training.protocol import nearest_places
 from training.protocol.cell_table import CellTable
 from training.protocol.hierarchy import Hierarchy, Level
-from training.protocol.nearest_places import nearest_places
+from training.protocol.nearest_places import PlaceSearch
 from training.protocol.sampling import SampledFeatures
 
 MODES = ('nearest', 'trilinear', 'trilinear_occupied', 'released')
@@ -206,7 +207,7 @@ def test_nearest_places_are_those_of_all_distances(count):
     near = place[::3] + positions(len(place[::3]), -0.3, 0.3, seed=4)
     far = torch.tensor([[1e4, -1e4, 0], [-400, 3, 3]]).double()
     position = torch.cat([near, far, place[:5]])
-    distance, row = nearest_places(place, position, count)
+    distance, row = PlaceSearch(place).nearest(position, count)
     every = (position[:, None] - place).norm(dim=2)
     torch.testing.assert_close(distance, every.sort(dim=1).values[:, :count])
     torch.testing.assert_close(every.gather(1, row), distance)
@@ -214,9 +215,22 @@ def test_nearest_places_are_those_of_all_distances(count):
 
 
 def test_nearest_of_places_that_coincide():
-    distance, row = nearest_places(torch.zeros(3, 3).double(), torch.ones(2, 3).double(), 3)
+    search = PlaceSearch(torch.zeros(3, 3).double())
+    distance, row = search.nearest(torch.ones(2, 3).double(), 3)
     torch.testing.assert_close(distance, torch.full((2, 3), 3**0.5, dtype=torch.float64))
     assert row.tolist() == [[0, 1, 2]] * 2
+
+
+def test_grids_of_places_are_made_once(monkeypatch):
+    made = []
+    grid = nearest_places._Grid
+    monkeypatch.setattr(nearest_places, '_Grid', lambda *args: (made.append(1), grid(*args))[1])
+    level = Level(name='a', feat=torch.randn(90, 2), coord=torch.rand(90, 3), stride=None)
+    sampled = SampledFeatures(hierarchy_of(level), positions(50, 0, 60), 'nearest')
+    sampled.select(torch.arange(50))
+    first = len(made)
+    sampled.select(torch.arange(50))
+    assert len(made) == first > 0
 
 
 @pytest.mark.parametrize('mode', MODES)
@@ -337,6 +351,23 @@ def test_labels_of_coarse_cells_are_read_from_the_coarse_level_alone():
     right = [(feat[:, -2:].argmax(1) == truth).float().mean() for feat in feats]
     assert right[0] < 0.6
     assert right[1] == right[2] == 1
+
+
+@pytest.mark.parametrize(
+    ('mode', 'share'), [('nearest', 0.25), ('trilinear', 0.5), ('trilinear_occupied', 0.25)]
+)
+def test_places_that_read_nothing_are_counted(mode, share):
+    place = Level(name='b', feat=torch.zeros(1, 1), coord=torch.zeros(1, 3), stride=None)
+    position = torch.tensor([[0.5] * 3, [1.4] * 3, [1.6] * 3, [9.5] * 3], dtype=torch.float64)
+    hierarchy = hierarchy_of(lattice_level('a', [[0, 0, 0]]), place)
+    found = SampledFeatures(hierarchy, position, mode).unread(torch.arange(4))
+    assert found.tolist() == [share, 0]
+
+
+def test_equal_cells_are_told_with_their_level():
+    level = lattice_level('fine', [[0, 0, 0], [1, 0, 0], [0, 0, 0]])
+    with pytest.raises(ConcertoError, match=r'level "fine": rows 0 and 2 are the same cell'):
+        SampledFeatures(hierarchy_of(level), torch.zeros(1, 3).double(), 'nearest')
 
 
 def test_no_gradient_is_kept():

@@ -1,10 +1,12 @@
 """Where an encoder's features are read, and which levels are judged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from concerto_ros.errors import ConfigError
+from concerto_ros.errors import ConcertoError, ConfigError
 from concerto_ros.model import Recipe, lattice_origin
 from training.datasets.labelled import LabelledScene
 from training.evaluation.voxels import scene_voxels
@@ -106,6 +108,58 @@ def test_points_are_read_where_they_are():
     assert (feat - torch.from_numpy(scene.coord)).abs().max() < 0.05 + 1e-5
     between = make_source(Centers(0.05), query='point', mode='trilinear', levels=(0, 1))(scene)
     assert between.features.select(found.inverse).shape == (300, 6)
+
+
+class Shifted(Centers):
+    """Says that its lattice begins elsewhere."""
+
+    def __init__(self, shift):
+        super().__init__(0.05)
+        self._shift = shift
+
+    def __call__(self, scene):
+        found = super().__call__(scene)
+        return replace(found, origin=found.origin + self._shift)
+
+
+@pytest.mark.parametrize('query', ['voxel', 'point'])
+def test_a_lattice_that_lies_elsewhere_is_refused(query):
+    source = make_source(Shifted(20.0), levels=(0, 1), query=query)
+    with pytest.raises(
+        ConcertoError, match='centers, scene: level "stride 1" has nothing to read'
+    ):
+        source(scattered_scene())
+
+
+def test_the_share_of_places_without_a_cell_is_kept():
+    def gaps(*scenes):
+        source = make_source(Shifted(torch.tensor([0.22, 0, 0]).double()), levels=(0, 1))
+        for scene in scenes:
+            source(scene)
+        return source.gaps
+
+    one, other = scattered_scene(), scattered_scene(seed=1)
+    assert gaps() == {}
+    assert 0 < gaps(one)['stride 2'] < gaps(one)['stride 1'] < 1
+    mean = (gaps(one)['stride 1'] + gaps(other)['stride 1']) / 2
+    assert gaps(one, other)['stride 1'] == pytest.approx(mean)
+    whole = make_source(Centers(0.05), levels=(0, 1))
+    whole(scattered_scene())
+    assert whole.gaps == {'stride 1': 0, 'stride 2': 0}
+
+
+class Doubled(Centers):
+    """Gives a cell twice."""
+
+    def __call__(self, scene):
+        found = super().__call__(scene)
+        found.levels[0].coord[7] = found.levels[0].coord[3]
+        return found
+
+
+def test_equal_cells_are_told_with_encoder_level_and_scene():
+    with pytest.raises(ConcertoError, match='centers, scene: level "stride 1": rows 3 and 7 are'):
+        make_source(Doubled(0.05))(scattered_scene())
 
 
 class FourLevels:

@@ -10,31 +10,53 @@ _MATES = 8  # places that share the cell of a place on average, at most, in the 
 _HALVINGS = 24  # at most; places that coincide cannot be parted
 
 
-def nearest_places(place: Tensor, position: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Find the nearest places of each position, however far.
+class PlaceSearch:
+    """Finds the nearest of a set of places, however far.
 
     A search in cells of edge h sees all places within h. Most positions are settled in cells that
-    hold a few places; the others look again in cells twice as wide.
+    hold a few places; the others look again in cells twice as wide. Cells are kept for the next
+    search.
 
     Args:
-        place: (M, 3) float64 [m], M from `count` on.
-        position: (V, 3) float64 [m].
-        count: K.
+        place: (M, 3) float64 [m].
 
-    Returns:
-        (V, K) float64 distances [m], growing, and (V, K) int64 rows of `place`.
+    Attributes:
+        num_places: M.
     """
-    distance = position.new_empty(len(position), count)
-    row = torch.zeros_like(distance, dtype=torch.int64)
-    left = torch.arange(len(position), device=position.device)
-    edge = _first_edge(place)
-    while len(left):
-        grid = _Grid(place, edge)
-        for part in torch.split(left, _CHUNK):
-            distance[part], row[part] = grid.nearest(position[part], count)
-        left = left[distance[left, -1] > edge]
-        edge *= 2
-    return distance, row
+
+    def __init__(self, place: Tensor) -> None:
+        self.num_places = len(place)
+        self._place = place
+        self._grids: list[_Grid] = []  # each twice as wide as the one before
+
+    def nearest(self, position: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return the nearest places of each position.
+
+        Args:
+            position: (V, 3) float64 [m].
+            count: K, up to M.
+
+        Returns:
+            (V, K) float64 distances [m], growing, and (V, K) int64 rows of the places.
+        """
+        distance = position.new_empty(len(position), count)
+        row = torch.zeros_like(distance, dtype=torch.int64)
+        left = torch.arange(len(position), device=position.device)
+        number = 0
+        while len(left):
+            grid = self._grid(number)
+            for part in torch.split(left, _CHUNK):
+                distance[part], row[part] = grid.nearest(position[part], count)
+            left = left[distance[left, -1] > grid.edge]
+            number += 1
+        return distance, row
+
+    def _grid(self, number: int) -> '_Grid':
+        if not self._grids:
+            self._grids.append(_Grid(self._place, _first_edge(self._place)))
+        elif number == len(self._grids):
+            self._grids.append(_Grid(self._place, 2 * self._grids[-1].edge))
+        return self._grids[number]
 
 
 def _first_edge(place: Tensor) -> float:
@@ -51,11 +73,12 @@ class _Grid:
     """Places sorted by cell.
 
     Attributes:
+        edge: Of a cell [m].
         size: (U,) int64, places in each occupied cell.
     """
 
     def __init__(self, place: Tensor, edge: float) -> None:
-        self._place, self._edge = place, edge
+        self._place, self.edge = place, edge
         cells, cell, self.size = torch.unique(
             (place / edge).floor().long(), dim=0, return_inverse=True, return_counts=True
         )
@@ -86,7 +109,7 @@ class _Grid:
     def _pairs(self, position: Tensor) -> tuple[Tensor, Tensor]:
         """Return all positions and places of which the cells touch, (P,) int64 each."""
         steps = torch.cartesian_prod(*[torch.arange(-1, 2, device=position.device)] * 3)
-        around = (position / self._edge).floor().long()[:, None] + steps
+        around = (position / self.edge).floor().long()[:, None] + steps
         cell = self._table.find(around.flatten(0, 1))
         asked = (cell >= 0).nonzero()[:, 0]
         cell = cell[asked]

@@ -1,15 +1,16 @@
 """Features of all levels of a hierarchy at any positions, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from concerto_ros.errors import ConfigError
+from concerto_ros.errors import ConcertoError, ConfigError
 from training.protocol.cell_table import CellTable
 from training.protocol.hierarchy import Hierarchy, Level
+from training.protocol.nearest_places import PlaceSearch
 from training.protocol.stencils import (
     Stencil,
     between_points,
@@ -21,6 +22,7 @@ from training.protocol.stencils import (
 )
 
 Mode = Literal['nearest', 'trilinear', 'trilinear_occupied', 'released']
+Search = CellTable | PlaceSearch
 Normalize = Literal['none', 'level', 'whole', 'both']
 _LATTICE = {
     'nearest': nearest, 'trilinear': trilinear, 'trilinear_occupied': trilinear_occupied,
@@ -48,6 +50,7 @@ class SampledFeatures:
 
     Raises:
         ConfigError: There is no such mode, way to normalise, or level.
+        ConcertoError: Two cells of a level are equal.
     """
 
     def __init__(
@@ -67,8 +70,8 @@ class SampledFeatures:
         self._position = position.to(hierarchy.levels[0].coord.device)
         self._mode = mode
         self._normalize = normalize
-        self._tables: dict[int, CellTable] = {}
         self._levels = self._check(range(len(hierarchy.levels)) if levels is None else levels)
+        self._searches = [_search(level) for level in self._chosen]
 
     @property
     def num_points(self) -> int:
@@ -90,13 +93,19 @@ class SampledFeatures:
     def select(self, rows: Tensor) -> Tensor:
         """Return the (R, C) features of positions rows (R,) int64, without forming others."""
         parts = []
-        for number, level in zip(self._levels, self._chosen, strict=True):
-            part = self._stencil(number, level, self._position[rows]).apply(level.feat)
+        for level, stencil in self._stencils(self._position[rows]):
+            part = stencil.apply(level.feat)
             is_unit = self._normalize in ('level', 'both')
             parts.append(functional.normalize(part, dim=1) if is_unit else part)
         whole = torch.cat(parts, dim=1)
         is_unit = self._normalize in ('whole', 'both')
         return functional.normalize(whole, dim=1) if is_unit else whole
+
+    @torch.no_grad()
+    def unread(self, rows: Tensor) -> Tensor:
+        """Return the (levels,) float32 shares of positions rows (R,) that read no cell at all."""
+        stencils = self._stencils(self._position[rows])
+        return torch.stack([(s.weight == 0).all(1).float().mean() for _, s in stencils])
 
     @torch.no_grad()
     def linear(self, weight: Tensor, bias: Tensor) -> Tensor:
@@ -111,8 +120,8 @@ class SampledFeatures:
         total = bias.to(feat).expand(self.num_points, -1).clone()
         widths = [level.feat.shape[1] for level in self._chosen]
         parts = torch.split(weight.to(feat), widths, dim=1)
-        for number, level, part in zip(self._levels, self._chosen, parts, strict=True):
-            stencil = self._stencil(number, level, self._position)
+        stencils = self._stencils(self._position)
+        for (level, stencil), part in zip(stencils, parts, strict=True):
             total += stencil.apply(level.feat @ part.t())
         return total
 
@@ -125,20 +134,22 @@ class SampledFeatures:
     def _chosen(self) -> list[Level]:
         return [self._hierarchy.levels[number] for number in self._levels]
 
-    def _stencil(self, number: int, level: Level, position: Tensor) -> Stencil:
-        """Return where a level is read for some positions (R, 3)."""
-        if level.stride is None:
+    def _stencils(self, position: Tensor) -> Iterator[tuple[Level, Stencil]]:
+        """Yield each level, and where it is read for some positions (R, 3)."""
+        for level, search in zip(self._chosen, self._searches, strict=True):
+            yield level, self._stencil(level, search, position)
+
+    def _stencil(self, level: Level, search: Search, position: Tensor) -> Stencil:
+        if isinstance(search, PlaceSearch):
             place = position * self._hierarchy.voxel_size
-            return between_points(level.coord, place + self._hierarchy.origin.to(place))
-        if number not in self._tables:
-            self._tables[number] = CellTable(level.coord)
-        table = self._tables[number]
+            return between_points(search, place + self._hierarchy.origin.to(place))
+        assert level.stride is not None  # its cells would not be searched
         if self._mode != 'released':
             read = _LATTICE[self._mode]
-            return in_chunks(lambda index: read(table, index), position / level.stride)
+            return in_chunks(lambda index: read(search, index), position / level.stride)
         extent = level.coord.amax(0) + 1 if len(level.coord) else level.coord.new_ones(3)
         center = (position.floor() + 0.5) / level.stride
-        return in_chunks(lambda index: released(table, index, extent), center)
+        return in_chunks(lambda index: released(search, index, extent), center)
 
     def _check(self, levels: Sequence[int]) -> tuple[int, ...]:
         chosen = tuple(levels)
@@ -149,3 +160,13 @@ class SampledFeatures:
                 f'{known.stop - 1}, growing'
             )
         return chosen
+
+
+def _search(level: Level) -> Search:
+    """Return what finds the rows of a level."""
+    if level.stride is None:
+        return PlaceSearch(level.coord.double())
+    try:
+        return CellTable(level.coord)
+    except ConcertoError as err:
+        raise ConcertoError(f'level "{level.name}": {err}') from err

@@ -10,9 +10,11 @@ from training.datasets.labelled import LabelledScene
 from training.evaluation.features import SceneFeatures
 from training.evaluation.voxels import voxels_and_origin
 from training.protocol.hierarchy import HierarchicalEncoder, Hierarchy
+from training.protocol.hierarchy_check import check_hierarchy
 from training.protocol.sampling import Mode, Normalize, SampledFeatures
 
 Query = Literal['voxel', 'point']
+_PROBED = 1024  # places of a scene that are looked up to see whether levels reach them
 _STEPS = 1 << 10  # per base voxel, to which centres are rounded: frames differ by float32 noise
 
 
@@ -55,20 +57,49 @@ class HierarchySource:
         self._mode, self._query = mode, query
         self._levels, self._normalize = levels, normalize
         self._device = device
+        self._unread: list[Tensor] = []
 
     @torch.no_grad()
     def __call__(self, scene: LabelledScene) -> SceneFeatures:
         """Return (V, C) `SampledFeatures` of a scene.
 
         Raises:
-            ConcertoError: The levels of the encoder are others than it says.
+            ConcertoError: What the encoder gave is not as `hierarchy.py` says, or a level has
+                nothing to read anywhere in the scene.
         """
         hierarchy = self._encoder(scene)
-        check_channels(hierarchy, self._encoder)
+        check_hierarchy(hierarchy, self._encoder, scene.name)
         position, inverse = self._places(scene, hierarchy)
-        features = SampledFeatures(hierarchy, position, self._mode, self._levels, self._normalize)
+        try:
+            features = SampledFeatures(
+                hierarchy, position, self._mode, self._levels, self._normalize
+            )
+        except ConcertoError as err:
+            raise ConcertoError(f'{self.name}, {scene.name}: {err}') from err
         self.layout = features.layout
+        self._look_for_gaps(features, scene.name)
         return SceneFeatures(features=features, inverse=inverse)
+
+    @property
+    def gaps(self) -> dict[str, float]:
+        """Share of the places at which a level has nothing to read, by its name.
+
+        Of places spread over each scene that was asked about, the mean over scenes.
+        """
+        shares = torch.stack(self._unread).mean(0).tolist() if self._unread else []
+        return {name: share for (name, _), share in zip(self.layout, shares, strict=True)}
+
+    def _look_for_gaps(self, features: SampledFeatures, scene: str) -> None:
+        step = max(features.num_points // _PROBED, 1)
+        unread = features.unread(torch.arange(0, features.num_points, step, device=self._device))
+        for (name, _), share in zip(self.layout, unread.tolist(), strict=True):
+            if share == 1:
+                raise ConcertoError(
+                    f'{self.name}, {scene}: level "{name}" has nothing to read at any place: let '
+                    'origin and voxel_size of the hierarchy tell where its cells lie in the frame '
+                    'of the scene, and data.voxel_size be no more than they are wide'
+                )
+        self._unread.append(unread.cpu())
 
     def _places(self, scene: LabelledScene, hierarchy: Hierarchy) -> tuple[Tensor, Tensor]:
         """Return the (V, 3) positions [base voxels], and the (N,) position of each point."""
@@ -82,20 +113,6 @@ class HierarchySource:
         center = prepared.points.grid_coord.double() + 0.5
         position = center * (self._voxel_size / hierarchy.voxel_size) + shift
         return (position * _STEPS).round() / _STEPS, prepared.inverse
-
-
-def check_channels(hierarchy: Hierarchy, encoder: HierarchicalEncoder) -> None:
-    """Refuse levels that have not as many channels as the encoder says.
-
-    Raises:
-        ConcertoError: They have not.
-    """
-    found = tuple(level.feat.shape[1] for level in hierarchy.levels)
-    if found != tuple(encoder.num_channels):
-        raise ConcertoError(
-            f'{encoder.name} gave levels of {found} channels, but says {encoder.num_channels}: '
-            'let num_channels list the channels of each level, finest first'
-        )
 
 
 def level_sets(text: str, encoder: HierarchicalEncoder) -> dict[str, tuple[int, ...]]:

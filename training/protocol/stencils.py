@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.protocol.cell_table import CellTable
-from training.protocol.nearest_places import nearest_places
+from training.protocol.nearest_places import PlaceSearch
 
 _CHUNK = 1 << 15  # positions whose 27 cells around are looked up at once
 _TOUCHING = 1e-9  # m; places nearer than this weigh as if they were so far away
@@ -81,16 +81,16 @@ def released(table: CellTable, index: Tensor, extent: Tensor) -> Stencil:
     return _stencil(*_corners(table, index * (extent - 1) / extent))
 
 
-def between_points(place: Tensor, position: Tensor) -> Stencil:
+def between_points(search: PlaceSearch, position: Tensor) -> Stencil:
     """Read the three nearest of a set of places, weighted by the inverse of the distance.
 
     Args:
-        place: (M, 3) float [m].
+        search: The places.
         position: (V, 3) float64 [m].
     """
-    if len(place) == 0:
+    if search.num_places == 0:
         return _stencil(*[position.new_zeros(len(position), 0)] * 2)
-    distance, row = nearest_places(place.double(), position, min(3, len(place)))
+    distance, row = search.nearest(position, min(3, search.num_places))
     weight = 1 / distance.clamp(min=_TOUCHING)
     return _stencil(row, weight / weight.sum(1, keepdim=True))
 
