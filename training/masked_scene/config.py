@@ -48,6 +48,16 @@ class NetworkSection:
         'of concerto: large, base, small, tiny or nano.',
     )
     drop_path: float = param(0.4, 'Largest share of dropped rows.', ge=0.0, le=0.9)
+    convolution: Literal['auto', 'torch', 'spconv'] = param(
+        'torch',
+        'What computes convolutions; auto: spconv where it can run, whose sums do not repeat bit '
+        'by bit.',
+    )
+    attention: Literal['auto', 'sdpa', 'flash'] = param(
+        'sdpa',
+        'What computes attention: PyTorch, or the package flash_attn in half precision; auto: '
+        'flash where it can run, unless run.precision is fp32.',
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

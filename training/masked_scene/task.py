@@ -1,5 +1,6 @@
 """Masked scene modelling, as the trainer runs it."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,6 +15,7 @@ from training.masked_scene.batch import MaskedBatch
 from training.masked_scene.config import MaskedConfig
 from training.masked_scene.dataset import MaskedDataset
 from training.masked_scene.objective import MaskedSceneObjective
+from training.networks.backends import use_backends
 from training.networks.concerto_unet import ConcertoUNet
 from training.networks.make import make_network
 from training.networks.unet import UNet
@@ -21,6 +23,7 @@ from training.optimizer import adamw
 from training.schedules import masked_values
 from training.structures import StepValues
 
+_log = logging.getLogger(__name__)
 _NO_IMAGE = PatchGrid(image_size=1, patch_size=1)
 
 
@@ -32,6 +35,7 @@ class MaskedTask:
         device: Of the objective.
 
     Raises:
+        BackendUnavailable: What shall compute the network cannot run on the device.
         ConfigError: Settings disagree with each other or with the network.
         SourceError: A split cannot be read.
     """
@@ -43,6 +47,14 @@ class MaskedTask:
         self._dataset = MaskedDataset(scenes, config)
         torch.manual_seed(config.run.seed)  # of the first weights, alike on all ranks
         objective = MaskedSceneObjective(config, lambda: make_network(config.network))
+        chosen = use_backends(
+            objective,
+            config.network.convolution,
+            config.network.attention,
+            device=device,
+            number_format=config.run.precision,
+        )
+        _log.info('%s', '; '.join(backend.notice for backend in chosen))
         self.objective = objective.to(device)
         self.network_config = encoder_config(objective.student)
         betas = config.optimizer.beta1, config.optimizer.beta2

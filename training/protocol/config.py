@@ -58,6 +58,16 @@ class EncoderSection:
         'Of msm:FILE: infer as its authors do, with attention dropout and curves in random order; '
         'then no two calls agree.',
     )
+    convolution: Literal['auto', 'torch', 'spconv'] = param(
+        'torch',
+        'What computes convolutions; auto: spconv where it can run, whose sums do not repeat bit '
+        'by bit.',
+    )
+    attention: Literal['auto', 'sdpa', 'flash'] = param(
+        'sdpa',
+        'What computes attention: PyTorch, or the package flash_attn in half precision; auto: '
+        'flash where it can run, unless run.precision is fp32.',
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ python:MODULE:FUNCTION  FUNCTION(device) returns the encoder; example.py is one
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 
@@ -18,6 +18,7 @@ from concerto_ros.config.tree import build
 from concerto_ros.errors import ConfigError
 from training.evaluation.backbone_features import RANDOM
 from training.masked_scene.config import NetworkSection
+from training.networks.backends import use_backends
 from training.networks.released_checkpoint import load_released
 from training.networks.unet import UNet
 from training.protocol.config import ProtocolConfig
@@ -26,6 +27,7 @@ from training.protocol.encoders.masked import load_masked, new_network
 from training.protocol.encoders.unet import UNetEncoder
 from training.protocol.hierarchy import HierarchicalEncoder
 
+E = TypeVar('E', ConcertoEncoder, UNetEncoder)
 _RELEASED = 'released'
 _TRAINED_ON = {_RELEASED: 0.02, 'ablation': 0.04}  # m, voxels of published sizes
 
@@ -53,6 +55,7 @@ def make_encoder(config: ProtocolConfig, seed: int, device: torch.device) -> Hie
     Raises:
         ConfigError: There is no such encoder.
         CheckpointError: Its weights cannot be used.
+        BackendUnavailable: What shall compute it cannot run on the device.
     """
     makers: dict[str, Callable[[_Request], HierarchicalEncoder]] = {
         'concerto': _concerto, 'masked': _masked, 'msm': _msm, 'python': _python,
@@ -73,7 +76,9 @@ def _concerto(asked: _Request) -> HierarchicalEncoder:
     network, voxel_size = load_concerto(
         asked.file, asked.option or 'base', asked.seed, config.data.voxel_size
     )
-    return ConcertoEncoder(network, asked.name, voxel_size, asked.device, config.run.precision)
+    number_format = config.run.precision
+    encoder = ConcertoEncoder(network, asked.name, voxel_size, asked.device, number_format)
+    return _computed(asked, encoder)
 
 
 def _masked(asked: _Request) -> HierarchicalEncoder:
@@ -104,10 +109,24 @@ def _msm(asked: _Request) -> HierarchicalEncoder:
 
 
 def _unet(asked: _Request, network: UNet, voxel_size: float) -> HierarchicalEncoder:
-    config = asked.config
-    return UNetEncoder(
-        network, asked.name, voxel_size, config.encoder.family, asked.device, config.run.precision
+    family, number_format = asked.config.encoder.family, asked.config.run.precision
+    encoder = UNetEncoder(network, asked.name, voxel_size, family, asked.device, number_format)
+    return _computed(asked, encoder)
+
+
+def _computed(asked: _Request, encoder: E) -> E:
+    """Return an encoder that computes as the settings say, and tells so."""
+    wanted = asked.config.encoder
+    convolution, attention = use_backends(
+        encoder.network,
+        wanted.convolution,
+        wanted.attention,
+        device=asked.device,
+        number_format=asked.config.run.precision,
     )
+    told = {'convolution': convolution.name, 'attention': attention.name}
+    encoder.facts = {**encoder.facts, **told}
+    return encoder
 
 
 def _python(asked: _Request) -> HierarchicalEncoder:
