@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from training.protocol.config import KnnSection
+from training.protocol.feature_rows import RowParts
 from training.protocol.knn import KnnClassifier, thin_classes
 from training.protocol.level_set import make_level_set
 from training.protocol.rows import CachedRows, LabelledRows
@@ -20,8 +21,9 @@ def found(query, levels=BOTH, device=CPU, labels=LABELS, **changes):
         row=torch.arange(count), label=torch.tensor(labels), scene=torch.zeros(count).long()
     )
     rows = CachedRows(
-        feat=feat, labelled={0: labelled}, offset=torch.zeros(3, 3), has_offset=feat[:, 0] < 0
-    )
+        feat=RowParts([feat]), labelled={0: labelled}, offset=torch.zeros(3, 3),
+        has_offset=feat[:, 0] < 0,
+    )  # fmt: skip
     classifier = KnnClassifier(rows, labelled, levels, 3, KnnSection(**changes), 0, device)
     return classifier(torch.tensor(query, dtype=torch.float32, device=device)).tolist()
 
@@ -62,7 +64,7 @@ def test_a_class_is_thinned_to_its_share_of_the_bank():
 
 def test_the_size_of_the_bank_is_told():
     rows = CachedRows(
-        feat=torch.ones(6, 4).half(), labelled={}, offset=torch.zeros(6, 3),
+        feat=RowParts([torch.ones(6, 4).half()]), labelled={}, offset=torch.zeros(6, 3),
         has_offset=torch.zeros(6, dtype=torch.bool),
     )  # fmt: skip
     labelled = LabelledRows(

@@ -2,6 +2,7 @@ import torch
 
 from training.evaluation.class_lists import ClassList
 from training.protocol.config import KnnSection, ProtocolConfig, RegimesSection
+from training.protocol.feature_rows import RowParts
 from training.protocol.level_set import make_level_set
 from training.protocol.regimes import Regimes
 from training.protocol.rows import CachedRows, LabelledRows
@@ -22,7 +23,7 @@ def test_a_bank_of_few_points_is_not_thinned():
         scenes=[], regimes=Regimes(regimes, ['scene0'], 0), seed=0, device=torch.device('cpu'),
     )  # fmt: skip
     rows = CachedRows(
-        feat=torch.ones(10, 2).half(),
+        feat=RowParts([torch.ones(10, 2).half()]),
         labelled={0: labelled(torch.arange(10)), 6: labelled(torch.arange(6))},
         offset=torch.zeros(10, 3),
         has_offset=torch.zeros(10, dtype=torch.bool),

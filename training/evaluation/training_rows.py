@@ -1,7 +1,8 @@
 """Features and labels of voxels drawn from the training scenes, computed once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -54,6 +55,19 @@ class Scaling:
         return scaled, bias - scaled @ self.mean.to(weight)
 
 
+class FeatureRows(Protocol):
+    """(R, C) float features, of which some rows are read at once: a tensor, or a stand-in."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(R, C)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | Tensor, /) -> Tensor: ...
+
+
 def collect_rows(
     source: FeatureSource, scenes: Iterable[LabelledScene], voxels_per_scene: int, seed: int
 ) -> TrainingRows:
@@ -81,11 +95,11 @@ def collect_rows(
     return rows
 
 
-def measure_scaling(feat: Tensor, rows_per_pass: int = 65536) -> Scaling:
+def measure_scaling(feat: FeatureRows, rows_per_pass: int = 65536) -> Scaling:
     """Return mean and spread of each channel of (R, C), summed in float64."""
-    parts = torch.split(feat, rows_per_pass)
-    mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(feat)
-    squares = torch.stack([((part.double() - mean) ** 2).sum(0) for part in parts]).sum(0)
+    parts = [slice(i, i + rows_per_pass) for i in range(0, len(feat), rows_per_pass)]
+    mean = torch.stack([feat[part].double().sum(0) for part in parts]).sum(0) / len(feat)
+    squares = torch.stack([((feat[part].double() - mean) ** 2).sum(0) for part in parts]).sum(0)
     spread = (squares / len(feat)).sqrt()
     spread = torch.where(spread < _LEAST_SPREAD, 1.0, spread)
     return Scaling(mean=mean.float(), spread=spread.float())

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from training.evaluation.knn_probe import Memory
 from training.protocol.config import KnnSection
+from training.protocol.feature_rows import LevelRows
 from training.protocol.level_set import LevelSet
 from training.protocol.rows import CachedRows, LabelledRows
 
@@ -39,7 +40,7 @@ class KnnClassifier:
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         bank = thin_classes(labelled.label, config.bank_per_class, generator)
-        feat = levels.take(rows.feat[labelled.row[bank]].to(device))
+        feat = LevelRows(rows.feat, labelled.row, levels, device)[bank]
         feat = levels.normalize(feat, config.normalization)
         label = labelled.label[bank].to(device)
         self._memory = Memory(feat, label, num_classes, config.k, config.temperature)

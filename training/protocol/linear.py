@@ -11,6 +11,7 @@ from concerto_ros.errors import ConcertoError
 from training.evaluation.linear_probe import linear_layer
 from training.evaluation.training_rows import Scaling, draw_rows, measure_scaling, no_scaling
 from training.protocol.config import LinearSection
+from training.protocol.feature_rows import LevelRows
 from training.protocol.level_set import LevelSet
 from training.protocol.rows import CachedRows, LabelledRows
 from training.schedules import cosine, linear
@@ -136,8 +137,8 @@ def train_on_cache(
     Raises:
         ConcertoError: The weights are not finite any more.
     """
-    standardize = config.standardize
-    scaling = measure_scaling(levels.take(rows.feat[labelled.row])) if standardize else None
+    feat = LevelRows(rows.feat, labelled.row, levels, device)
+    scaling = measure_scaling(feat) if config.standardize else None
     generator = torch.Generator().manual_seed(seed)
     batches = _Batches(labelled.scene, config.batch_size, config.max_points, generator)
     training = LinearTraining(
@@ -145,8 +146,7 @@ def train_on_cache(
     )
     for _ in range(config.epochs):
         for batch in batches:
-            feat = levels.take(rows.feat.index_select(0, labelled.row[batch]).to(device))
-            training.add(feat, labelled.label[batch].to(device))
+            training.add(feat[batch], labelled.label[batch].to(device))
             training.step()
     return training.classifier()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from training.datasets.labelled import LabelledScene
 from training.evaluation.features import FeatureSource, SceneFeatures
 from training.evaluation.training_rows import draw_rows, half_features, scene_generator
 from training.evaluation.voxels import voxel_label
+from training.protocol.feature_rows import RowParts
 from training.protocol.instances.rows import InstanceTargets
 from training.protocol.regimes import Regimes
 from training.structures import IGNORED
@@ -53,11 +55,20 @@ class CachedRows:
     """Voxels of training scenes, on the CPU.
 
     Attributes:
-        feat: (R, C) float16, all levels side by side.
+        feat: Of (R, C) float16, all levels side by side, a part for each scene.
         labelled: Rows with labels, by the number of labelled points per scene; 0: all.
         offset: (R, 3) float32 [m], from the voxel to the centre of its object.
         has_offset: (R,) bool; false everywhere if nobody asked for objects.
     """
+
+    feat: RowParts
+    labelled: Mapping[int, LabelledRows]
+    offset: Tensor
+    has_offset: Tensor
+
+
+class _SceneRows(NamedTuple):
+    """The same of one scene."""
 
     feat: Tensor
     labelled: Mapping[int, LabelledRows]
@@ -116,7 +127,7 @@ def cache_rows(
         )
         offset, has_offset = _objects(scene, found, kept, targets)
         parts.append(
-            CachedRows(feat=feat, labelled=labelled, offset=offset, has_offset=has_offset)
+            _SceneRows(feat=feat, labelled=labelled, offset=offset, has_offset=has_offset)
         )
     return _joined(parts)
 
@@ -159,7 +170,7 @@ def _objects(
     return told.offset.cpu()[kept], told.has_offset.cpu()[kept]
 
 
-def _joined(parts: Sequence[CachedRows]) -> CachedRows:
+def _joined(parts: Sequence[_SceneRows]) -> CachedRows:
     """Put the rows of scenes one after the other."""
     starts = torch.tensor([0, *(len(part.feat) for part in parts)]).cumsum(0).tolist()
     labelled = {}
@@ -171,7 +182,7 @@ def _joined(parts: Sequence[CachedRows]) -> CachedRows:
             scene=torch.cat([rows.scene for rows in mine]),
         )
     return CachedRows(
-        feat=torch.cat([part.feat for part in parts]),
+        feat=RowParts([part.feat for part in parts]),
         labelled=labelled,
         offset=torch.cat([part.offset for part in parts]),
         has_offset=torch.cat([part.has_offset for part in parts]),

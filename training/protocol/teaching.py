@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -14,6 +14,7 @@ from training.evaluation.class_lists import ClassList
 from training.evaluation.features import FeatureSource
 from training.protocol.augmented import AugmentedCrops, train_on_scenes
 from training.protocol.config import ProtocolConfig
+from training.protocol.feature_rows import LevelRows
 from training.protocol.instances.probe import InstanceProbe
 from training.protocol.instances.rows import InstanceRows
 from training.protocol.judges import InstanceJudge, Judge, SegmentationJudge
@@ -24,6 +25,7 @@ from training.protocol.regimes import Regime, Regimes
 from training.protocol.rows import CachedRows, LabelledRows, cache_rows
 
 _log = logging.getLogger(__name__)
+_Teach = Callable[[CachedRows, LabelledRows, LevelSet], tuple[Judge, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,7 @@ class Teacher:
                     yield from self._on_cache(probe, rows, regime)
 
     def _on_cache(self, probe: str, rows: CachedRows, regime: Regime) -> Iterator[Taught]:
-        teachers = {
+        teachers: dict[str, _Teach] = {
             'linear': self._linear,
             'knn': partial(self._knn, regime),
             'instances': self._objects,
@@ -151,7 +153,7 @@ class Teacher:
         self, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
     ) -> tuple[Judge, int]:
         mine = InstanceRows(
-            feat=levels.take(rows.feat[labelled.row]),
+            feat=LevelRows(rows.feat, labelled.row, levels, self.device),
             label=labelled.label,
             offset=rows.offset[labelled.row],
             has_offset=rows.has_offset[labelled.row],

@@ -9,23 +9,24 @@ from torch import Tensor
 
 from concerto_ros.errors import SourceError
 from training.datasets.labelled import LabelledScene
+from training.evaluation.training_rows import FeatureRows
 from training.evaluation.voxels import voxel_label
 from training.structures import IGNORED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InstanceRows:
-    """Voxels of all training scenes, on the CPU.
+    """Voxels of all training scenes; all but the features are on the CPU.
 
     Attributes:
-        feat: (R, C) float16.
+        feat: (R, C) float.
         label: (R,) int64; `IGNORED` where unknown.
         offset: (R, 3) float32 [m], from the voxel to the centre of its object.
         has_offset: (R,) bool, voxels of objects; the offset of others means nothing.
         scene: (R,) int64 number of the scene, never falling.
     """
 
-    feat: Tensor
+    feat: FeatureRows
     label: Tensor
     offset: Tensor
     has_offset: Tensor

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from concerto_ros.errors import ConcertoError
 from training.evaluation.class_lists import ClassList
-from training.evaluation.training_rows import Scaling, measure_scaling, no_scaling
+from training.evaluation.training_rows import FeatureRows, Scaling, measure_scaling, no_scaling
 from training.protocol.instances.config import InstanceSection
 from training.protocol.instances.head import InstanceHeads
 from training.protocol.instances.loss import instance_loss
@@ -57,7 +57,7 @@ def train_instances(
     return heads.eval().requires_grad_(False)
 
 
-def _scaling(feat: Tensor, standardize: bool) -> Scaling:
+def _scaling(feat: FeatureRows, standardize: bool) -> Scaling:
     """Return what makes the mean square length of rows one."""
     num_channels = feat.shape[1]
     if not standardize:

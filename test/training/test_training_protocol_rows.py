@@ -1,0 +1,30 @@
+import torch
+
+from training.evaluation.training_rows import measure_scaling
+from training.protocol.feature_rows import LevelRows, RowParts
+from training.protocol.level_set import make_level_set
+
+CPU = torch.device('cpu')
+
+
+def test_parts_are_read_like_one_matrix():
+    whole = torch.randn(9, 3).half()
+    parts = RowParts([whole[:4], whole[4:4], whole[4:5], whole[5:]])
+    assert len(parts) == 9
+    for row in ([0, 3, 4, 5, 8], [8, 8, 0, 4, 5], [2], []):
+        chosen = torch.tensor(row, dtype=torch.int64)
+        assert torch.equal(parts.take(chosen), whole[chosen])
+
+
+def test_rows_of_some_levels_are_measured_as_if_they_were_laid_out():
+    whole = torch.randn(9, 3).half()
+    row = torch.tensor([0, 2, 5, 6, 8])
+    levels = make_level_set('0,2', [0, 2], [1, 1, 1], is_unit=False)
+    rows = LevelRows(RowParts(whole.split(4)), row, levels, CPU)
+    laid_out = levels.take(whole[row])
+    assert rows.shape == laid_out.shape
+    assert len(rows) == len(laid_out)
+    assert torch.equal(rows[torch.tensor([4, 0])], laid_out[[4, 0]])
+    told, expected = (measure_scaling(feat, rows_per_pass=2) for feat in (rows, laid_out))
+    assert torch.equal(told.mean, expected.mean)
+    assert torch.equal(told.spread, expected.spread)
