@@ -1,7 +1,8 @@
 """The Concerto encoder in a U-Net: unchanged, blind to what is hidden, and taken out again."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -108,6 +109,26 @@ def test_all_weights_are_trained(scene):
     sum(x.square().mean() for x in found).backward()
     assert token.grad.abs().sum() > 0
     assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_the_decoder_drops_more_the_coarser_its_level():
+    network = ConcertoUNet(replace(CONFIG, drop_path=0.4), depth=2)
+    rates = [[block.drop_path.rate for block in stage] for stage in network.blocks]
+    assert np.allclose(rates, [[0.0, 0.0], [0.2, 0.2], [0.4, 0.4]])
+
+
+def test_the_decoder_drops_in_training_only(scene):
+    points, plan, token, _ = scene
+    network = ConcertoUNet(replace(CONFIG, drop_path=0.4)).eval()
+    feats = network.encode(points, plan)
+
+    def twice():
+        first, second = (network.decode(feats, None, token, plan)[-1] for _ in range(2))
+        return torch.equal(first, second)
+
+    assert twice()
+    network.train()
+    assert not twice()
 
 
 def test_deeper_decoder_finds_its_curves():
