@@ -1,6 +1,8 @@
+import pytest
 import torch
 
-from training.evaluation.training_rows import measure_scaling
+from concerto_ros.errors import ConcertoError
+from training.evaluation.training_rows import half_features, measure_scaling
 from training.protocol.feature_rows import LevelRows, RowParts
 from training.protocol.level_set import make_level_set
 
@@ -28,3 +30,21 @@ def test_rows_of_some_levels_are_measured_as_if_they_were_laid_out():
     told, expected = (measure_scaling(feat, rows_per_pass=2) for feat in (rows, laid_out))
     assert torch.equal(told.mean, expected.mean)
     assert torch.equal(told.spread, expected.spread)
+
+
+@pytest.mark.parametrize(
+    'feat',
+    [
+        [[1.0, 1.0, 1e-6], [1.0, 1.0, 1e-5]],  # a level has hardly a digit left
+        [[1.0, 1.0, 1.0], [1e-9, 0.0, 1e-9]],  # a row has become zero
+    ],
+)
+def test_what_float16_makes_nothing_of_is_refused(feat):
+    with pytest.raises(ConcertoError, match='mine are too small to be cached in float16: magnify'):
+        half_features(torch.tensor(feat), 'mine', 'magnify', [2, 1])
+
+
+@pytest.mark.parametrize('feat', [[[0.0, 0.0, 0.0], [1.0, 1e-9, 0.0]], []])
+def test_zeros_and_small_numbers_beside_others_are_kept(feat):
+    told = torch.tensor(feat).reshape(-1, 3)
+    assert torch.equal(half_features(told, 'mine', 'magnify', [2, 1]), told.half())

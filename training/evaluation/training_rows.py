@@ -15,6 +15,7 @@ from training.evaluation.voxels import voxel_label
 from training.structures import IGNORED
 
 _LEAST_SPREAD = 1e-6  # channels that vary less are constant
+_LEAST_HALF = torch.finfo(torch.float16).tiny  # below, float16 has ever fewer digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,23 +122,35 @@ def draw_rows(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
     return rows[order[: most or len(rows)]].sort().values
 
 
-def half_features(feat: Tensor, of: str, cure: str) -> Tensor:
+def half_features(feat: Tensor, of: str, cure: str, widths: Sequence[int] | None = None) -> Tensor:
     """Return features as float16 on the CPU.
 
     Args:
         feat: (R, C) float.
         of: Whose features of what, for the message.
-        cure: What to do where they are too large.
+        cure: What to do where they are too large or too small.
+        widths: Channels of each level; None: all are of one.
 
     Raises:
-        ConcertoError: One is not finite, or does not fit into float16.
+        ConcertoError: One is not finite, or does not fit into float16, or float16 makes zero of
+            a row, or a level has no number of at least 6e-5.
     """
     if not feat.isfinite().all():
         raise ConcertoError(f'{of} are not finite: check the weights, and try run.precision=fp32')
-    half = feat.to(torch.float16).cpu()
+    half = feat.to(torch.float16)
     if not half.isfinite().all():
         raise ConcertoError(f'{of} exceed 65504 and cannot be cached in float16: {cure}')
-    return half
+    if len(feat) and _is_lost(feat, half, widths or (feat.shape[1],)):
+        raise ConcertoError(f'{of} are too small to be cached in float16: {cure}')
+    return half.cpu()
+
+
+def _is_lost(feat: Tensor, half: Tensor, widths: Sequence[int]) -> bool:
+    """Return whether float16 has nothing left of a row, or has too few digits for a level."""
+    levels = torch.split(feat.abs(), list(widths), dim=1)
+    largest = torch.stack([level.amax() for level in levels])
+    is_lost = (largest > 0) & (largest < _LEAST_HALF)
+    return bool(is_lost.any() or (feat.any(1) & ~half.any(1)).any())
 
 
 def _draw(

@@ -10,12 +10,13 @@ from tqdm import tqdm
 
 from concerto_ros.errors import ConcertoError
 from training.datasets.labelled import LabelledScene
-from training.evaluation.features import FeatureSource, SceneFeatures
+from training.evaluation.features import SceneFeatures
 from training.evaluation.training_rows import draw_rows, half_features, scene_generator
 from training.evaluation.voxels import voxel_label
 from training.protocol.feature_rows import RowParts
 from training.protocol.instances.rows import InstanceTargets
 from training.protocol.regimes import Regimes
+from training.protocol.source import HierarchySource
 from training.structures import IGNORED
 
 
@@ -80,7 +81,7 @@ Targets = Callable[[LabelledScene, Tensor, Tensor], InstanceTargets]
 
 
 def cache_rows(
-    source: FeatureSource,
+    source: HierarchySource,
     scenes: Sequence[LabelledScene],
     regimes: Regimes,
     voxels_per_scene: int,
@@ -100,7 +101,7 @@ def cache_rows(
             the objects of voxels; None: nobody asks for them.
 
     Raises:
-        ConcertoError: A feature is not finite, or does not fit into float16.
+        ConcertoError: A feature is not finite, or too large or too small for float16.
         SourceError: A scene cannot be read, or its objects are not told apart.
     """
     parts = []
@@ -124,6 +125,7 @@ def cache_rows(
             found.features.select(kept.to(found.inverse.device)),
             f'{scene.name}: features of {source.name}',
             'set sampling.normalize=level or linear.features=augmented',
+            [part.stop - part.start for _, part in source.layout],
         )
         offset, has_offset = _objects(scene, found, kept, targets)
         parts.append(

@@ -11,7 +11,6 @@ import torch
 
 from training.datasets.labelled import LabelledScene
 from training.evaluation.class_lists import ClassList
-from training.evaluation.features import FeatureSource
 from training.protocol.augmented import AugmentedCrops, train_on_scenes
 from training.protocol.config import ProtocolConfig
 from training.protocol.feature_rows import LevelRows
@@ -23,6 +22,7 @@ from training.protocol.level_set import LevelSet
 from training.protocol.linear import train_on_cache
 from training.protocol.regimes import Regime, Regimes
 from training.protocol.rows import CachedRows, LabelledRows, cache_rows
+from training.protocol.source import HierarchySource
 
 _log = logging.getLogger(__name__)
 _Teach = Callable[[CachedRows, LabelledRows, LevelSet], tuple[Judge, int]]
@@ -68,7 +68,7 @@ class Teacher:
 
     config: ProtocolConfig
     classes: ClassList
-    source: FeatureSource
+    source: HierarchySource
     level_sets: Sequence[LevelSet]
     scenes: Sequence[LabelledScene]
     regimes: Regimes
@@ -80,7 +80,7 @@ class Teacher:
 
         Raises:
             ConfigError: The instance probe has no class to find.
-            ConcertoError: A feature is not finite, or too large.
+            ConcertoError: A feature is not finite, or too large or too small.
             SourceError: A scene cannot be read.
         """
         if self._on_scenes and self.config.chosen == ('linear',):
