@@ -1,16 +1,22 @@
+import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
 
 from concerto_ros.config.tree import build, read_plain_yaml
+from concerto_ros.errors import CheckpointError, ConfigError, SourceError
 from training.evaluate import main
+from training.protocol import run
 from training.protocol.config import ProtocolConfig
 from training.protocol.encoders import example, make_encoder
 from training.protocol.encoders.facts import weights_sha256
+from training.protocol.labelled_data import labelled_data
 from training.protocol.run import run_protocol
 
 WALLS = 'left wall, right wall'  # labels of the tiny scenes: 0 and 1
@@ -50,7 +56,31 @@ def network(device):
     return ASKED[-1]
 
 
-def settings(split, output, **changes):
+class Faulty(example.HandMade):
+    """Says of itself what no results can hold."""
+
+    facts = MappingProxyType({'folder': Path()})
+
+
+def of_seed(device):
+    """Return an encoder at first, and fail the second time."""
+    ASKED.append('made')
+    if len(ASKED) == 2:
+        raise CheckpointError('the second file is missing')
+    return example.HandMade(device)
+
+
+@pytest.fixture(scope='session')
+def judged(tiny_split, tmp_path_factory):
+    """Return the list of equal scenes in another place: nothing was learned from them."""
+    root = tmp_path_factory.mktemp('judged') / 'scenes'
+    shutil.copytree(tiny_split.parents[1], root)
+    for path in root.rglob('segment20.npy'):
+        np.save(path.with_name('instance.npy'), np.load(path))  # each wall is an object
+    return root / 'splits' / tiny_split.name
+
+
+def settings(split, output, judged, **changes):
     changes = {name.replace('__', '.'): value for name, value in changes.items()}
     return {
         'run.output': str(output),
@@ -58,7 +88,7 @@ def settings(split, output, **changes):
         'run.seeds': '0',
         'encoder.name': f'python:{__name__}:Counting',
         'data.train': str(split),
-        'data.validation': str(split),
+        'data.validation': str(judged),
         'data.vocabulary': WALLS,
         'data.voxel_size': 0.05,
         'linear.epochs': 10,
@@ -69,21 +99,21 @@ def settings(split, output, **changes):
 
 
 @pytest.fixture
-def evaluate(tiny_split, tmp_path):
+def evaluate(tiny_split, judged, tmp_path):
     """Return a function that runs the protocol on the tiny scenes, and forgets who was asked."""
     ASKED.clear()
 
     def run(name='out', **changes):
-        values = settings(tiny_split, tmp_path / name, **changes)
+        values = settings(tiny_split, tmp_path / name, judged, **changes)
         return run_protocol(build(ProtocolConfig, values))
 
     return run
 
 
-def test_the_command_prints_the_table_and_writes_it(tiny_split, tmp_path, capsys):
+def test_the_command_prints_the_table_and_writes_it(tiny_split, judged, tmp_path, capsys):
     config, output = tmp_path / 'evaluate.yaml', tmp_path / 'out'
     config.write_text('linear: {epochs: 1}\n')
-    values = settings(tiny_split, output, linear__epochs=1, run__seeds='0,1')
+    values = settings(tiny_split, output, judged, linear__epochs=1, run__seeds='0,1')
     status = main([str(config), *(f'{name}={value}' for name, value in values.items())])
     shown = capsys.readouterr().out
     assert status == 0
@@ -97,8 +127,21 @@ def test_the_command_prints_the_table_and_writes_it(tiny_split, tmp_path, capsys
     ]  # fmt: skip
     assert content['settings']['data.voxel_size'] == 0.05
     assert content['num_scenes'] == [4, 4]
-    assert len(content['data_hash']) == 64
-    assert {'git', 'torch'} <= set(content['code'])
+    assert {name: len(h) for name, h in content['data_hash'].items()} == {
+        'train': 64, 'validation': 64
+    }  # fmt: skip
+    assert set(content['code']) == {'concerto_ros', 'git', 'torch', 'numpy', 'python'}
+    assert content['machine'] == {'device': 'cpu', 'threads': torch.get_num_threads()}
+    assert [name[-6:] for name in content['scenes']['validation']] == [
+        f'scene{i}' for i in range(4)
+    ]
+    told = content['encoders'][1]
+    assert (
+        told['facts']['code']
+        == f'sha256:{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()}'
+    )
+    assert told['geometry']['strides'] == [1, 2, 4, 8, 16]
+    assert set(told['geometry']['unread']) == {f'1:{2**i}' for i in range(5)}
     assert content['encoders'][1]['levels'] == [[f'1:{2**i}', 7] for i in range(5)]
     assert set(content['encoders'][1]['seconds']) == {'features', 'training', 'validation'}
 
@@ -108,8 +151,7 @@ def test_an_encoder_is_asked_once_about_each_scene_whatever_is_judged(evaluate):
         sampling__levels='last;all;each', regimes__scene_shares='0.5,1.0',
         regimes__points_per_scene='5,20', linear__epochs=1,
     )  # fmt: skip
-    assert len(ASKED) == 4 + 4
-    assert len(set(ASKED)) == 4
+    assert len(ASKED) == len(set(ASKED)) == 4 + 4
 
 
 def test_scenes_that_no_regime_needs_are_not_asked_about(evaluate):
@@ -180,10 +222,13 @@ def test_augmented_training_learns(evaluate, tiny_split, tmp_path):
     shutil.copytree(tiny_split.parents[1], tmp_path / 'high')
     for path in (tmp_path / 'high').rglob('segment20.npy'):  # what turns and flips leave alone
         np.save(path, (np.load(path.with_name('coord.npy'))[:, 2] > 1).astype(np.int16))
-    split = str(tmp_path / 'high' / 'splits' / tiny_split.name)
+    shutil.copytree(tmp_path / 'high', tmp_path / 'judged')
+    train, validation = (
+        str(tmp_path / part / 'splits' / tiny_split.name) for part in ('high', 'judged')
+    )
     report = evaluate(
         linear__features='augmented', linear__epochs=20, linear__lr=0.2, sampling__levels='0',
-        data__train=split, data__validation=split, data__voxel_size=0.02,
+        data__train=train, data__validation=validation, data__voxel_size=0.02,
     )  # fmt: skip
     assert [e.probe for e in report.entries] == ['linear', 'knn']
     assert report.entries[0].scores['miou'] > 0.85
@@ -208,19 +253,84 @@ def test_the_way_of_sampling_can_be_chosen(evaluate, changes):
     assert min(e.scores['miou'] for e in report.entries) > 0.9
 
 
-def test_objects_can_be_found(evaluate, tiny_split, tmp_path):
-    shutil.copytree(tiny_split.parents[1], tmp_path / 'objects')
-    for path in (tmp_path / 'objects').rglob('segment20.npy'):
-        np.save(path.with_name('instance.npy'), np.load(path))  # each wall is an object
-    split = str(tmp_path / 'objects' / 'splits' / tiny_split.name)
+def test_objects_can_be_found(evaluate, judged, tmp_path):
+    shutil.copytree(judged.parents[1], tmp_path / 'learned')
     report = evaluate(
-        probes='instances', data__train=split, data__validation=split, instances__excluded='',
-        instances__epochs=5, sampling__levels='0', regimes__points_per_scene='20',
+        probes='instances', data__train=str(tmp_path / 'learned' / 'splits' / judged.name),
+        instances__excluded='', instances__epochs=5, sampling__levels='0',
+        regimes__points_per_scene='20',
     )  # fmt: skip
     [entry] = report.entries  # none where few points have labels
     assert set(entry.scores) == {'map', 'map50', 'map25'}
     assert set(entry.classes) == {'left wall', 'right wall'}
     assert '| probe | levels | scenes | points | AP50 |' in report.table()
+
+
+def test_every_encoder_is_made_before_a_scene_is_read(evaluate):
+    with pytest.raises(CheckpointError, match='the second file is missing'):
+        evaluate(
+            encoder__name=f'python:{__name__}:of_seed', run__seeds='0,1', data__segment='segment20'
+        )
+    assert ASKED == ['made', 'made']
+
+
+def test_what_was_found_with_a_seed_is_written_before_the_next(evaluate, tmp_path, monkeypatch):
+    judged = run._judged
+
+    def interrupted(config, attempt, *rest):
+        if attempt.seed == 1:
+            raise CheckpointError('interrupted')
+        return judged(config, attempt, *rest)
+
+    monkeypatch.setattr(run, '_judged', interrupted)
+    with pytest.raises(CheckpointError, match='interrupted'):
+        evaluate(run__seeds='0,1', linear__epochs=1)
+    content = json.loads((tmp_path / 'out' / 'results.json').read_text())
+    assert {entry['seed'] for entry in content['entries']} == {0}
+    assert list(json.loads((tmp_path / 'out' / 'lists.json').read_text())) == ['0']
+
+
+@pytest.mark.parametrize('lacking', ['segment20', 'instance'])
+def test_missing_files_of_validation_are_told_before_a_scene_is_read(
+    evaluate, judged, tmp_path, lacking
+):
+    for part in ('learned', 'lacking'):
+        shutil.copytree(judged.parents[1], tmp_path / part)
+    (tmp_path / 'lacking' / 'train' / 'scene3' / f'{lacking}.npy').unlink()
+    train, validation = (
+        str(tmp_path / part / 'splits' / judged.name) for part in ('learned', 'lacking')
+    )
+    with pytest.raises(SourceError, match=f'scene3.*{lacking}.npy'):
+        evaluate(probes='linear,instances', data__train=train, data__validation=validation)
+    assert ASKED == []
+
+
+def test_a_scene_is_either_to_learn_from_or_to_judge_by(evaluate, tiny_split):
+    with pytest.raises(ConfigError, match=r'scene0 stands in "data.train" .* as 4 scenes do'):
+        evaluate(data__validation=str(tiny_split))
+    assert ASKED == []
+
+
+def test_the_hash_of_the_data_knows_what_is_read(evaluate, tiny_split, judged, tmp_path):
+    def hashes(root, probes='linear'):
+        config = build(ProtocolConfig, {
+            'data.vocabulary': WALLS, 'data.train': str(judged), 'probes': probes,
+            'data.validation': str(root / 'splits' / judged.name),
+        })  # fmt: skip
+        return labelled_data(config).hashes()
+
+    root = tmp_path / 'moved'
+    shutil.copytree(judged.parents[1], root)
+    plain, objects = hashes(root), hashes(root, 'linear,instances')
+    assert plain['train'] == plain['validation']  # wherever they lie
+    path = root / 'train' / 'scene2' / 'instance.npy'
+    np.save(path, np.load(path) + 1)
+    assert hashes(root) == plain
+    changed = hashes(root, 'linear,instances')
+    assert changed['train'] == objects['train'] != changed['validation'] != objects['validation']
+    split = root / 'splits' / judged.name
+    split.write_text(json.dumps(dict(list(json.loads(split.read_text()).items())[::-1])))
+    assert hashes(root)['validation'] != plain['validation']
 
 
 @pytest.mark.parametrize(
@@ -245,13 +355,14 @@ def test_objects_can_be_found(evaluate, tiny_split, tmp_path):
         ({'encoder.name': f'python:{__name__}:Broken', 'linear.features': 'augmented',
           'probes': 'linear', 'linear.epochs': '1'}, 'not finite'),
         ({'probes': 'instances'}, 'has no instance.npy'),
+        ({'encoder.name': f'python:{__name__}:Faulty'}, 'facts cannot be written as JSON'),
         ({'run.output': '/dev/null/x'}, '"run.output" /dev/null/x cannot be made'),
     ],
 )  # fmt: skip
-def test_errors_are_told_in_one_sentence(tiny_split, tmp_path, capsys, changes, sentence):
+def test_errors_are_told_in_one_sentence(tiny_split, judged, tmp_path, capsys, changes, sentence):
     config = tmp_path / 'empty.yaml'
     config.write_text('')
-    values = {**settings(tiny_split, tmp_path / 'out'), **changes}
+    values = {**settings(tiny_split, tmp_path / 'out', judged), **changes}
     status = main([str(config), *(f'{name}={value}' for name, value in values.items())])
     message = capsys.readouterr().err
     assert status == 2
@@ -261,20 +372,20 @@ def test_errors_are_told_in_one_sentence(tiny_split, tmp_path, capsys, changes, 
 
 
 @pytest.mark.parametrize('part', ['train', 'validation'])
-def test_scenes_without_any_label_are_told(tiny_split, tmp_path, capsys, part):
+def test_scenes_without_any_label_are_told(tiny_split, judged, tmp_path, capsys, part):
     shutil.copytree(tiny_split.parents[1], tmp_path / 'other')
     for path in (tmp_path / 'other').rglob('segment20.npy'):
         np.save(path, np.full_like(np.load(path), -1))
     split = tmp_path / 'other' / 'splits' / tiny_split.name
     config = tmp_path / 'empty.yaml'
     config.write_text('')
-    values = {**settings(tiny_split, tmp_path / 'out'), f'data.{part}': str(split)}
+    values = {**settings(tiny_split, tmp_path / 'out', judged), f'data.{part}': str(split)}
     assert main([str(config), *(f'{name}={value}' for name, value in values.items())]) == 2
     scenes = {'train': 'training', 'validation': 'validation'}[part]
     assert f'no point of the {scenes} scenes has a label' in capsys.readouterr().err
 
 
-def test_a_list_of_other_scenes_is_told(tiny_split, tmp_path, capsys):
+def test_a_list_of_other_scenes_is_told(tiny_split, judged, tmp_path, capsys):
     (tmp_path / '50.txt').write_text('scene0707_00\n')
     torch.save({'scene0': np.array([700])}, tmp_path / 'points')
     config = tmp_path / 'empty.yaml'
@@ -285,7 +396,7 @@ def test_a_list_of_other_scenes_is_told(tiny_split, tmp_path, capsys):
         ({'regimes.points_per_scene': '5', 'regimes.point_list': f'{tmp_path}/points'},
          'names no points of this scene, or more than its 600'),
     ):  # fmt: skip
-        values = {**settings(tiny_split, tmp_path / 'out'), **changes}
+        values = {**settings(tiny_split, tmp_path / 'out', judged), **changes}
         assert main([str(config), *(f'{n}={value}' for n, value in values.items())]) == 2
         assert sentence in capsys.readouterr().err
 

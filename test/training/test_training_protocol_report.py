@@ -30,7 +30,7 @@ def report(entries, data_set='none'):
     ]  # fmt: skip
     return ProtocolReport(
         entries=entries, encoders=encoders, published=data_set, num_scenes=(2, 1),
-        settings={'run.seeds': '0,1,2'}, data_hash='ab', code={'git': 'cd'},
+        settings={'run.seeds': '0,1,2'}, data_hash={'train': 'ab'}, code={'git': 'cd'},
         lists={'0': {'scenes': {}, 'points': {}}},
     )  # fmt: skip
 

@@ -136,16 +136,18 @@ def test_the_share_of_places_without_a_cell_is_kept():
         source = make_source(Shifted(torch.tensor([0.22, 0, 0]).double()), levels=(0, 1))
         for scene in scenes:
             source(scene)
-        return source.gaps
+        return source.geometry.get('unread')
 
     one, other = scattered_scene(), scattered_scene(seed=1)
-    assert gaps() == {}
+    assert gaps() is None
     assert 0 < gaps(one)['stride 2'] < gaps(one)['stride 1'] < 1
     mean = (gaps(one)['stride 1'] + gaps(other)['stride 1']) / 2
     assert gaps(one, other)['stride 1'] == pytest.approx(mean)
     whole = make_source(Centers(0.05), levels=(0, 1))
     whole(scattered_scene())
-    assert whole.gaps == {'stride 1': 0, 'stride 2': 0}
+    assert whole.geometry == {
+        'voxel_size': 0.05, 'strides': [1, 2], 'unread': {'stride 1': 0, 'stride 2': 0},
+    }  # fmt: skip
 
 
 class Doubled(Centers):

@@ -97,17 +97,26 @@ def read_labelled(
     )
 
 
-def _labels(files: SampleFiles, segment: str, num_points: int) -> NDArray[np.int64]:
-    path = files.cloud / f'{segment}.npy'
+def label_file(cloud: Path, segment: str) -> Path:
+    """Return the file of the labels of a cloud.
+
+    Raises:
+        SourceError: It does not exist.
+    """
+    path = cloud / f'{segment}.npy'
     if not path.is_file():
-        others = sorted(p.stem for p in files.cloud.glob('segment*.npy'))
+        others = sorted(p.stem for p in cloud.glob('segment*.npy'))
         cure = (
             f'the labels of this scene are {others}: set data.segment'
             if others
             else 'this scene has no labels: probe on labelled ones, those of `prepare rooms` say'
         )
         raise SourceError(f'{path} does not exist; {cure}')
-    return _integers(path, num_points)
+    return path
+
+
+def _labels(files: SampleFiles, segment: str, num_points: int) -> NDArray[np.int64]:
+    return _integers(label_file(files.cloud, segment), num_points)
 
 
 def _instances(files: SampleFiles, num_points: int) -> NDArray[np.int64] | None:

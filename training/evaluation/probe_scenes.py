@@ -82,6 +82,11 @@ class ProbeScenes(Sequence[LabelledScene]):
         return [files.name for _, files in self._scenes]
 
     @property
+    def clouds(self) -> list[Path]:
+        """Folder of the cloud of each."""
+        return [files.cloud for _, files in self._scenes]
+
+    @property
     def images(self) -> list[Path]:
         """Files of all images."""
         return [path for _, files in self._scenes for path in files.images]

@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class EncoderReport:
         levels: Name and number of channels of each, finest first.
         last: Index of the level that the network computes last.
         seconds: Of each stage.
+        geometry: As for `HierarchySource`.
     """
 
     seed: int
@@ -77,6 +78,7 @@ class EncoderReport:
     levels: Sequence[tuple[str, int]]
     last: int
     seconds: Mapping[str, float]
+    geometry: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +91,10 @@ class ProtocolReport:
         published: Data set of which published results stand beside; see `reference`.
         num_scenes: For training and for validation.
         settings: Effective ones by dotted name.
-        data_hash: SHA-256 of the clouds and labels that were read.
+        scenes: Names of those for training and for validation.
+        data_hash: SHA-256 of names, clouds, labels and, if judged, objects of each of both.
         code: Versions and git hash.
+        machine: Device and threads that were used.
         lists: Scenes and labelled points of each seed, that others can use the same.
     """
 
@@ -99,9 +103,11 @@ class ProtocolReport:
     published: str
     num_scenes: tuple[int, int]
     settings: Mapping[str, Value]
-    data_hash: str
+    data_hash: Mapping[str, str]
     code: Mapping[str, str]
     lists: Mapping[str, Any]
+    scenes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    machine: Mapping[str, str | int] = field(default_factory=dict)
 
     def table(self) -> str:
         """Return means over seeds in percent, beside what is published."""

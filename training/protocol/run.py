@@ -1,23 +1,22 @@
 """The protocol from settings to a report."""
 
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from training.distributed import choose_device
-from training.evaluation.class_lists import ClassList, class_list
-from training.evaluation.config import DataSection
-from training.evaluation.probe_scenes import ProbeScenes
-from training.evaluation.results import files_hash, make_folder
+from training.evaluation.results import make_folder
 from training.origin import settings_of, source_of_run
 from training.protocol.config import ProtocolConfig
-from training.protocol.encoders import make_encoder
+from training.protocol.encoders import code_of, make_encoder
 from training.protocol.hierarchy import HierarchicalEncoder
 from training.protocol.judges import pass_scenes
+from training.protocol.labelled_data import LabelledData, labelled_data
 from training.protocol.level_set import LevelSet, make_level_set
 from training.protocol.regimes import Regimes
 from training.protocol.report import EncoderReport, Entry, ProtocolReport
@@ -28,7 +27,9 @@ from training.protocol.teaching import Taught, Teacher
 def run_protocol(config: ProtocolConfig) -> ProtocolReport:
     """Judge an encoder with every seed, and write table.md, results.json and lists.json.
 
-    On a CPU the same settings give the same scores, bit for bit, with equally many threads.
+    What can be refused without looking at a scene is refused at once; what was found with a seed
+    is written before the next one. On a CPU the same settings give the same scores, bit for bit,
+    with equally many threads.
 
     Raises:
         ConfigError: A setting does not fit, or the folder cannot be written.
@@ -40,60 +41,72 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
     if config.run.num_threads:
         torch.set_num_threads(config.run.num_threads)
     device, folder = choose_device(config.run.device), make_folder(config.run.output)
-    data = _labelled_data(config.data)
-    runs = [_run_seed(config, seed, data, device) for seed in config.run.numbers]
+    data = labelled_data(config)
+    attempts = [_attempt(config, seed, data, device) for seed in config.run.numbers]
     report = ProtocolReport(
-        entries=[entry for run in runs for entry in run.entries],
-        encoders=[run.encoder for run in runs],
+        entries=(),
+        encoders=(),
         published=config.run.published,
         num_scenes=(len(data.train), len(data.validation)),
         settings=settings_of(config),
-        data_hash=files_hash(chain(data.train.cloud_files(), data.validation.cloud_files())),
-        code=source_of_run(),
-        lists={str(run.encoder.seed): run.lists for run in runs},
+        scenes=data.names(),
+        data_hash=data.hashes(),
+        code={**source_of_run(), 'numpy': np.__version__, 'python': platform.python_version()},
+        machine={'device': str(device), 'threads': torch.get_num_threads()},
+        lists={},
     )
-    report.write(folder)
+    for attempt in attempts:
+        report = _judged(config, attempt, data, device, report)
+        report.write(folder)
     return report
 
 
-class _Data(NamedTuple):
-    """Labelled scenes, and the classes of their labels."""
+@dataclass(frozen=True, kw_only=True)
+class _Attempt:
+    """What is judged with one seed.
 
-    classes: ClassList
-    train: ProbeScenes
-    validation: ProbeScenes
+    Attributes:
+        seed: Of everything random.
+        encoder: As the seed has it.
+        level_sets: Of its levels.
+        regimes: Scenes and labels, as the seed draws them.
+    """
 
-
-class _SeedRun(NamedTuple):
-    """What was found with one seed."""
-
-    entries: list[Entry]
-    encoder: EncoderReport
-    lists: dict[str, Any]
-
-
-def _labelled_data(data: DataSection) -> _Data:
-    classes = class_list(data.vocabulary)
-    train, validation = (
-        ProbeScenes(f'data.{part}', splits, data.segment, len(classes.names))
-        for part, splits in (('train', data.train), ('validation', data.validation))
-    )
-    return _Data(classes, train, validation)
+    seed: int
+    encoder: HierarchicalEncoder
+    level_sets: list[LevelSet]
+    regimes: Regimes
 
 
-def _run_seed(config: ProtocolConfig, seed: int, data: _Data, device: torch.device) -> _SeedRun:
-    """Train all probes on the features of an encoder, then let validation scenes pass once."""
+def _attempt(
+    config: ProtocolConfig, seed: int, data: LabelledData, device: torch.device
+) -> _Attempt:
     encoder = make_encoder(config, seed, device)
-    source = _source(config, encoder, device)
-    regimes = Regimes(config.regimes, data.train.names, seed)
+    return _Attempt(
+        seed=seed,
+        encoder=encoder,
+        level_sets=_level_sets(config, encoder),
+        regimes=Regimes(config.regimes, data.train.names, seed),
+    )
+
+
+def _judged(
+    config: ProtocolConfig,
+    attempt: _Attempt,
+    data: LabelledData,
+    device: torch.device,
+    report: ProtocolReport,
+) -> ProtocolReport:
+    """Train all probes on the features of an encoder, then let validation scenes pass once."""
+    source = _source(config, attempt.encoder, device)
     teacher = Teacher(
         config=config,
         classes=data.classes,
         source=source,
-        level_sets=_level_sets(config, encoder),
+        level_sets=attempt.level_sets,
         scenes=data.train,
-        regimes=regimes,
-        seed=seed,
+        regimes=attempt.regimes,
+        seed=attempt.seed,
         device=device,
     )
     seconds: dict[str, float] = {}
@@ -103,15 +116,12 @@ def _run_seed(config: ProtocolConfig, seed: int, data: _Data, device: torch.devi
         taught = list(teacher.teach(rows))
     with _timed(seconds, 'validation'):
         pass_scenes(source, data.validation, [one.judge for one in taught])
-    told = EncoderReport(
-        seed=seed,
-        name=encoder.name,
-        facts=dict(encoder.facts),
-        levels=[(name, part.stop - part.start) for name, part in source.layout],
-        last=encoder.last,
-        seconds=seconds,
+    return replace(
+        report,
+        entries=[*report.entries, *(_entry(one, attempt) for one in taught)],
+        encoders=[*report.encoders, _told(config, attempt, source, seconds)],
+        lists={**report.lists, str(attempt.seed): attempt.regimes.lists()},
     )
-    return _SeedRun([_entry(one, regimes, seed) for one in taught], told, regimes.lists())
 
 
 def _source(
@@ -139,15 +149,33 @@ def _level_sets(config: ProtocolConfig, encoder: HierarchicalEncoder) -> list[Le
     ]
 
 
-def _entry(taught: Taught, regimes: Regimes, seed: int) -> Entry:
+def _told(
+    config: ProtocolConfig,
+    attempt: _Attempt,
+    source: HierarchySource,
+    seconds: dict[str, float],
+) -> EncoderReport:
+    encoder = attempt.encoder
+    return EncoderReport(
+        seed=attempt.seed,
+        name=encoder.name,
+        facts={**encoder.facts, **code_of(config.encoder.name)},
+        levels=[(name, part.stop - part.start) for name, part in source.layout],
+        last=encoder.last,
+        seconds=seconds,
+        geometry=source.geometry,
+    )
+
+
+def _entry(taught: Taught, attempt: _Attempt) -> Entry:
     scores, classes = taught.judge.outcome()
     return Entry(
-        seed=seed,
+        seed=attempt.seed,
         probe=taught.probe,
         levels=taught.levels.name,
         regime=taught.regime,
         num_channels=taught.levels.num_channels,
-        num_scenes=len(regimes.scenes(taught.regime)),
+        num_scenes=len(attempt.regimes.scenes(taught.regime)),
         num_rows=taught.num_rows,
         num_left_out=taught.num_left_out,
         scores=scores,

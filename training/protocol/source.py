@@ -1,6 +1,6 @@
 """The features of a hierarchy at the places that are judged: voxels of a scene, or its points."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -58,6 +58,7 @@ class HierarchySource:
         self._levels, self._normalize = levels, normalize
         self._device = device
         self._unread: list[Tensor] = []
+        self._geometry: dict[str, Any] = {}
 
     @torch.no_grad()
     def __call__(self, scene: LabelledScene) -> SceneFeatures:
@@ -77,22 +78,29 @@ class HierarchySource:
         except ConcertoError as err:
             raise ConcertoError(f'{self.name}, {scene.name}: {err}') from err
         self.layout = features.layout
-        self._look_for_gaps(features, scene.name)
+        self._geometry = {
+            'voxel_size': hierarchy.voxel_size,
+            'strides': [hierarchy.levels[level].stride for level in self._levels],
+            'unread': self._look_for_gaps(features, scene.name),
+        }
         return SceneFeatures(features=features, inverse=inverse)
 
     @property
-    def gaps(self) -> dict[str, float]:
-        """Share of the places at which a level has nothing to read, by its name.
+    def geometry(self) -> dict[str, Any]:
+        """What was seen of the levels, for the results.
 
-        Of places spread over each scene that was asked about, the mean over scenes.
+        voxel_size [m] and strides of the last scene; unread: by the name of each level, the share
+        of places at which it has nothing to read, of places spread over each scene, the mean over
+        scenes. Empty before the first call.
         """
-        shares = torch.stack(self._unread).mean(0).tolist() if self._unread else []
-        return {name: share for (name, _), share in zip(self.layout, shares, strict=True)}
+        return self._geometry
 
-    def _look_for_gaps(self, features: SampledFeatures, scene: str) -> None:
+    def _look_for_gaps(self, features: SampledFeatures, scene: str) -> dict[str, float]:
+        """Return the mean share of places so far that a level does not reach, by its name."""
         step = max(features.num_points // _PROBED, 1)
         unread = features.unread(torch.arange(0, features.num_points, step, device=self._device))
-        for (name, _), share in zip(self.layout, unread.tolist(), strict=True):
+        names = [name for name, _ in self.layout]
+        for name, share in zip(names, unread.tolist(), strict=True):
             if share == 1:
                 raise ConcertoError(
                     f'{self.name}, {scene}: level "{name}" has nothing to read at any place: let '
@@ -100,6 +108,8 @@ class HierarchySource:
                     'of the scene, and data.voxel_size be no more than they are wide'
                 )
         self._unread.append(unread.cpu())
+        mean = torch.stack(self._unread).mean(0).tolist()
+        return dict(zip(names, mean, strict=True))
 
     def _places(self, scene: LabelledScene, hierarchy: Hierarchy) -> tuple[Tensor, Tensor]:
         """Return the (V, 3) positions [base voxels], and the (N,) position of each point."""

@@ -7,6 +7,7 @@ msm:FILE                released network of masked scene modelling; msm:FILE#SIZ
 python:MODULE:FUNCTION  FUNCTION(device) returns the encoder; example.py is one
 """
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from concerto_ros.config.tree import build
 from concerto_ros.errors import ConfigError
 from training.evaluation.backbone_features import RANDOM
+from training.evaluation.results import files_hash
 from training.masked_scene.config import NetworkSection
 from training.networks.backends import use_backends
 from training.networks.released_checkpoint import load_released
@@ -26,9 +28,10 @@ from training.protocol.encoders.concerto import ConcertoEncoder, load_concerto
 from training.protocol.encoders.masked import load_masked, new_network
 from training.protocol.encoders.unet import UNetEncoder
 from training.protocol.hierarchy import HierarchicalEncoder
+from training.protocol.hierarchy_check import check_encoder
 
 E = TypeVar('E', ConcertoEncoder, UNetEncoder)
-_RELEASED = 'released'
+_RELEASED, _OWN = 'released', 'python'
 _TRAINED_ON = {_RELEASED: 0.02, 'ablation': 0.04}  # m, voxels of published sizes
 
 
@@ -53,12 +56,12 @@ def make_encoder(config: ProtocolConfig, seed: int, device: torch.device) -> Hie
         device: Where it runs.
 
     Raises:
-        ConfigError: There is no such encoder.
+        ConfigError: There is no such encoder, or it cannot be judged.
         CheckpointError: Its weights cannot be used.
         BackendUnavailable: What shall compute it cannot run on the device.
     """
     makers: dict[str, Callable[[_Request], HierarchicalEncoder]] = {
-        'concerto': _concerto, 'masked': _masked, 'msm': _msm, 'python': _python,
+        'concerto': _concerto, 'masked': _masked, 'msm': _msm, _OWN: _python,
     }  # fmt: skip
     name = config.encoder.name.replace('{seed}', str(seed))
     kind, _, rest = name.partition(':')
@@ -68,7 +71,16 @@ def make_encoder(config: ProtocolConfig, seed: int, device: torch.device) -> Hie
             'encoder.name must be concerto:CHECKPOINT, masked:FILE, msm:FILE or '
             f'python:MODULE:FUNCTION, got "{name}"'
         )
-    return makers[kind](_Request(name, file, option, config, seed, device))
+    encoder = makers[kind](_Request(name, file, option, config, seed, device))
+    check_encoder(encoder, name)
+    return encoder
+
+
+def code_of(name: str) -> dict[str, str]:
+    """Return the hash of the file in which an own encoder was found; nothing of the others."""
+    kind, _, rest = name.partition(':')
+    path = sys.modules[rest.partition(':')[0]].__file__ if kind == _OWN else None
+    return {'code': f'sha256:{files_hash([Path(path)])}'} if path else {}
 
 
 def _concerto(asked: _Request) -> HierarchicalEncoder:
