@@ -13,6 +13,7 @@ from concerto_ros.model import Recipe
 from training.datasets.labelled import LabelledScene
 from training.evaluation.features import FeatureSource
 from training.evaluation.scene_augmentation import augment_scene
+from training.evaluation.training_rows import draw_rows
 from training.evaluation.voxels import scene_voxels, voxel_label
 from training.protocol.config import LinearSection
 from training.protocol.level_set import LevelSet
@@ -87,21 +88,22 @@ def train_on_scenes(
         crops: To learn from.
         level_sets: To read.
         num_classes: L.
-        config: Epochs and optimiser.
-        seed: Of weights.
+        config: Epochs, optimiser, and most rows of a crop: its own lattice may find more voxels in
+            it, and raw points are more.
+        seed: Of weights, and of what is drawn of a crop with more rows.
         device: Where to train.
 
     Raises:
         ConcertoError: The weights are not finite any more, or a scene cannot be used.
     """
-    steps = crops.steps_per_epoch
+    steps, generator = crops.steps_per_epoch, torch.Generator().manual_seed(seed)
     trainings = [
         LinearTraining(levels.num_channels, num_classes, config, steps, seed, device)
         for levels in level_sets
     ]
     for step in tqdm(range(config.epochs * steps), desc='linear', disable=None):
         for scene in crops.batch(*divmod(step, steps)):
-            for feat, label in _labelled_parts(source, scene):
+            for feat, label in _labelled_parts(source, scene, config.max_points, generator):
                 for training, levels in zip(trainings, level_sets, strict=True):
                     training.add(levels.take(feat.to(device)), label.to(device))
         for training in trainings:
@@ -110,11 +112,12 @@ def train_on_scenes(
 
 
 def _labelled_parts(
-    source: FeatureSource, scene: LabelledScene
+    source: FeatureSource, scene: LabelledScene, most: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield features and labels of the voxels of a scene that have one."""
+    """Yield features and labels of at most so many voxels of a scene that have one."""
     found = source(scene)
     segment = torch.from_numpy(scene.segment).to(found.inverse.device)
     label = voxel_label(segment, found.inverse, found.features.num_points)
-    for rows in torch.split((label != IGNORED).nonzero()[:, 0], _ROWS):
-        yield found.features.select(rows), label[rows]
+    rows = draw_rows((label != IGNORED).nonzero()[:, 0].cpu(), most, generator)
+    for part in torch.split(rows.to(label.device), _ROWS):
+        yield found.features.select(part), label[part]
