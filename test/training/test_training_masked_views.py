@@ -172,6 +172,17 @@ def test_targets_of_points_are_given_if_asked_for():
     )
 
 
+def test_dark_colours_are_known_however_they_are_jittered():
+    sample = make_sample()
+    sample.color[:] = 1
+    pairs = [
+        views_of(config_of(target='shallow', loss__distance='mse'), sample, seed).pair
+        for seed in range(4)
+    ]
+    assert any((view.target[:, :3] == -1).all() for pair in pairs for view in pair)  # all black
+    assert not any(np.isnan(view.target).any() for pair in pairs for view in pair)
+
+
 def test_rows_of_a_batch_lead_to_their_scene_and_view():
     batch = batch_of(config_of())
     clouds = batch.full.batch

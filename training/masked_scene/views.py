@@ -75,7 +75,7 @@ def make_masked_views(
     cloud = _part(sample, config.views.max_points, rng)
     scale = draw_scale(rng)
     try:
-        views = [_view(_augmented(cloud, config.views, scale, rng), config, rng) for _ in range(2)]
+        views = [_view(cloud, config, scale, rng) for _ in range(2)]
     except SourceError as err:
         raise SourceError(f'{sample.name}: {err}') from err
     return MaskedViews(name=sample.name, pair=(views[0], views[1]))
@@ -109,8 +109,11 @@ def _augmented(
     )
 
 
-def _view(cloud: Cloud, config: MaskedConfig, rng: np.random.Generator) -> FullView:
+def _view(
+    original: Cloud, config: MaskedConfig, scale: np.float32, rng: np.random.Generator
+) -> FullView:
     voxel_size = config.data.voxel_size
+    cloud = _augmented(original, config.views, scale, rng)
     rows, voxel = sample_voxels(cloud.coord, voxel_size, rng)
     kept = cloud.take(rows)
     cells = np.floor(kept.coord / np.float32(voxel_size)).astype(np.int64)
@@ -119,16 +122,20 @@ def _view(cloud: Cloud, config: MaskedConfig, rng: np.random.Generator) -> FullV
         feat=np.concatenate(kept).T,
         grid_coord=(cells - cells.min(axis=1, keepdims=True)).T,
         voxel=voxel,
-        target=_target(cloud) if config.target == 'shallow' else np.empty((0, 6), np.float32),
+        target=(
+            _target(cloud, original)
+            if config.target == 'shallow'
+            else np.empty((0, 6), np.float32)
+        ),
         crop=nearest(kept.coord, middle, config.views.crop_size),
     )
 
 
-def _target(cloud: Cloud) -> Planes:
-    """Return (N, 6) float32, colours in -1..1 and normals; NaN where unknown."""
+def _target(cloud: Cloud, original: Cloud) -> Planes:
+    """Return (N, 6) float32, colours in -1..1 and normals; NaN where unknown in the original."""
     color, normal = (
-        np.where(planes.any(axis=0), planes, np.float32(np.nan))
-        for planes in (cloud.color, cloud.normal)
+        np.where(before.any(axis=0), now, np.float32(np.nan))
+        for before, now in ((original.color, cloud.color), (original.normal, cloud.normal))
     )
     target: Planes = np.concatenate([2 * color - 1, normal]).T
     return target
