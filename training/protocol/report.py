@@ -10,7 +10,7 @@ from typing import Any
 
 from concerto_ros.config.tree import Value
 from training.comparison.report import interval
-from training.protocol.reference import END_TO_END, published
+from training.protocol.reference import END_TO_END, OBJECTS_END_TO_END, published
 from training.protocol.regimes import Regime
 
 _COLUMNS = {
@@ -166,7 +166,10 @@ class ProtocolReport:
     def _published(self, rows: Collection[tuple[str, str, Regime]], empty: str) -> list[str]:
         """Return lines of what is published for the probes and regimes of some rows."""
         shown = {(probe, regime) for probe, _, regime in rows}
-        shown |= {(END_TO_END, regime) for probe, _, regime in rows if probe != 'instances'}
+        shown |= {
+            (OBJECTS_END_TO_END if probe == 'instances' else END_TO_END, regime)
+            for probe, _, regime in rows
+        }
         return [
             f'| published: {probe}, {name} | all | {_told(regime)} | {percent:.1f}{empty} |'
             for probe, name, regime, percent in published(self.published)
