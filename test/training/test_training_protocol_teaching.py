@@ -1,7 +1,9 @@
+import pytest
 import torch
 
+from concerto_ros.errors import ConfigError
 from training.evaluation.class_lists import ClassList
-from training.protocol.config import KnnSection, ProtocolConfig, RegimesSection
+from training.protocol.config import KnnSection, ProtocolConfig, RegimesSection, SamplingSection
 from training.protocol.feature_rows import RowParts
 from training.protocol.level_set import make_level_set
 from training.protocol.regimes import Regimes
@@ -31,3 +33,8 @@ def test_a_bank_of_few_points_is_not_thinned():
     whole, few = teacher.teach(rows)
     assert (whole.num_rows, whole.num_left_out) == (2 * 2, 10 - 4)
     assert (few.num_rows, few.num_left_out) == (6, 0)
+
+
+def test_objects_are_not_looked_for_in_raw_points():
+    with pytest.raises(ConfigError, match='instances, which are sized in voxels: set sampling'):
+        ProtocolConfig(probes='knn,instances', sampling=SamplingSection(query='point'))

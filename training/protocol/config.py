@@ -218,6 +218,10 @@ class ProtocolConfig:
                 '"probes" names only instances, which need the labels of all points: set '
                 'regimes.scene_shares=1.0'
             )
+        if 'instances' in self.chosen and self.sampling.query == 'point':
+            raise ConfigError(
+                '"probes" names instances, which are sized in voxels: set sampling.query=voxel'
+            )
 
     @property
     def chosen(self) -> tuple[str, ...]:
