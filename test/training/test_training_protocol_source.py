@@ -164,6 +164,19 @@ def test_equal_cells_are_told_with_encoder_level_and_scene():
         make_source(Doubled(0.05))(scattered_scene())
 
 
+@pytest.mark.parametrize(('mine', 'query', 'is_told'), [
+    (0.02, 'voxel', True), (0.02, 'point', False), (0.05, 'voxel', False), (0.1, 'voxel', False),
+])  # fmt: skip
+def test_cells_finer_than_the_judged_voxels_are_told_once(caplog, mine, query, is_told):
+    source = make_source(Centers(mine), query=query)
+    for seed in range(2):
+        source(scattered_scene(seed=seed))
+    assert len(caplog.messages) == is_told
+    if is_told:
+        assert 'cells of 0.02 m, finer than data.voxel_size 0.05 m' in caplog.messages[0]
+        assert 'set data.voxel_size=0.02, or sampling.query=point' in caplog.messages[0]
+
+
 class FourLevels:
     name, num_channels, last = 'four', (1, 2, 3, 4), 3
 

@@ -1,5 +1,7 @@
 """The features of a hierarchy at the places that are judged: voxels of a scene, or its points."""
 
+import logging
+import math
 from typing import Any, Literal
 
 import torch
@@ -13,7 +15,9 @@ from training.protocol.hierarchy import HierarchicalEncoder, Hierarchy
 from training.protocol.hierarchy_check import check_hierarchy
 from training.protocol.sampling import Mode, Normalize, SampledFeatures
 
+_log = logging.getLogger(__name__)
 Query = Literal['voxel', 'point']
+_ROUNDING = 1e-6  # of sizes that should be equal
 _PROBED = 1024  # places of a scene that are looked up to see whether levels reach them
 _STEPS = 1 << 10  # per base voxel, to which centres are rounded: frames differ by float32 noise
 
@@ -70,6 +74,8 @@ class HierarchySource:
         """
         hierarchy = self._encoder(scene)
         check_hierarchy(hierarchy, self._encoder, scene.name)
+        if not self._geometry:
+            self._warn_of_fine_cells(hierarchy)
         position, inverse = self._places(scene, hierarchy)
         try:
             features = SampledFeatures(
@@ -94,6 +100,17 @@ class HierarchySource:
         scenes. Empty before the first call.
         """
         return self._geometry
+
+    def _warn_of_fine_cells(self, hierarchy: Hierarchy) -> None:
+        """Say so if the middle of a judged voxel often lies in no cell of the finest level."""
+        strides = [level.stride for level in hierarchy.levels if level.stride is not None]
+        finest = min(strides, default=math.inf) * hierarchy.voxel_size
+        if self._query == 'voxel' and finest < (1 - _ROUNDING) * self._voxel_size:
+            _log.warning(
+                '%s has cells of %g m, finer than data.voxel_size %g m, so that the middle of a '
+                'voxel is often in none of them: set data.voxel_size=%g, or sampling.query=point',
+                self.name, finest, self._voxel_size, finest,
+            )  # fmt: skip
 
     def _look_for_gaps(self, features: SampledFeatures, scene: str) -> dict[str, float]:
         """Return the mean share of places so far that a level does not reach, by its name."""
