@@ -92,6 +92,7 @@ def settings(split, output, judged, **changes):
         'data.vocabulary': WALLS,
         'data.voxel_size': 0.05,
         'linear.epochs': 10,
+        'linear.warmup_epochs': 0,
         'linear.lr': 0.05,
         'linear.batch_size': 2,
         **changes,
@@ -112,7 +113,7 @@ def evaluate(tiny_split, judged, tmp_path):
 
 def test_the_command_prints_the_table_and_writes_it(tiny_split, judged, tmp_path, capsys):
     config, output = tmp_path / 'evaluate.yaml', tmp_path / 'out'
-    config.write_text('linear: {epochs: 1}\n')
+    config.write_text('linear: {epochs: 1, warmup_epochs: 0}\n')
     values = settings(tiny_split, output, judged, linear__epochs=1, run__seeds='0,1')
     status = main([str(config), *(f'{name}={value}' for name, value in values.items())])
     shown = capsys.readouterr().out
@@ -356,6 +357,15 @@ def test_the_hash_of_the_data_knows_what_is_read(evaluate, tiny_split, judged, t
           'probes': 'linear', 'linear.epochs': '1'}, 'not finite'),
         ({'probes': 'instances'}, 'has no instance.npy'),
         ({'encoder.name': f'python:{__name__}:Faulty'}, 'facts cannot be written as JSON'),
+        ({'encoder.as_released': 'true'}, '"encoder.as_released" is for msm:FILE alone'),
+        ({'encoder.family': 'both'}, '"encoder.family" is for U-Nets'),
+        ({'encoder.name': 'concerto:large', 'encoder.family': 'encoder'}, '"encoder.family" is'),
+        ({'encoder.name': 'concerto:last.pth#teacher'}, '#teacher has no meaning there'),
+        ({'encoder.name': f'python:{__name__}:Counting#big'}, '#big has no meaning there'),
+        ({'regimes.scene_list': 'no.txt'}, r'"regimes\.scene_list" has no effect'),
+        ({'regimes.point_list': 'no'}, r'"regimes\.point_list" has no effect'),
+        ({'linear.warmup_epochs': '10'}, r'"linear\.warmup_epochs" must be less'),
+        ({'probes': 'instances', 'instances.excluded': 'left wal'}, 'names left wal, and data'),
         ({'run.output': '/dev/null/x'}, '"run.output" /dev/null/x cannot be made'),
     ],
 )  # fmt: skip

@@ -128,6 +128,18 @@ class RegimesSection:
         'by seed. Official: points/points{count}.',
     )
 
+    def __post_init__(self) -> None:
+        if self.scene_list and not any(share < 1 for share in self.shares):
+            raise ConfigError(
+                '"regimes.scene_list" has no effect where all scenes are learned from: leave it '
+                'out, or name shares below 1 in regimes.scene_shares'
+            )
+        if self.point_list and not any(self.counts):
+            raise ConfigError(
+                '"regimes.point_list" has no effect where all points have labels: leave it out, '
+                'or name numbers above 0 in regimes.points_per_scene'
+            )
+
     @property
     def shares(self) -> tuple[float, ...]:
         """Of scenes."""
@@ -162,6 +174,11 @@ class LinearSection:
     )
 
     def __post_init__(self) -> None:
+        if self.warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f'"linear.warmup_epochs" must be less than linear.epochs, got '
+                f'{self.warmup_epochs} and {self.epochs}'
+            )
         if self.standardize and self.features == 'augmented':
             raise ConfigError(
                 '"linear.standardize" needs the cached features it measures: set '

@@ -10,6 +10,7 @@ from training.evaluation.class_lists import ClassList, class_list
 from training.evaluation.probe_scenes import ProbeScenes
 from training.evaluation.results import files_hash
 from training.protocol.config import ProtocolConfig
+from training.protocol.instances.config import InstanceSection
 
 _CLOUD = ('coord', 'color', 'normal')
 _OBJECTS = 'instance'
@@ -56,6 +57,8 @@ def labelled_data(config: ProtocolConfig) -> LabelledData:
     )
     _refuse_common(train, validation)
     has_objects = 'instances' in config.chosen
+    if has_objects:
+        _refuse_unknown(config.instances.excluded, classes)
     for cloud in (*train.clouds, *validation.clouds):
         label_file(cloud, data.segment)
         if has_objects and not (cloud / f'{_OBJECTS}.npy').is_file():
@@ -75,6 +78,21 @@ def _refuse_common(train: ProbeScenes, validation: ProbeScenes) -> None:
             f'{common[0]} stands in "data.train" and in "data.validation", as {len(common)} '
             'scenes do: judge by scenes that nothing was learned from'
         )
+
+
+def _refuse_unknown(excluded: str, classes: ClassList) -> None:
+    """Refuse names of classes to exclude that neither these classes nor the defaults have."""
+    known = {*classes.names, *_names(InstanceSection().excluded)}
+    unknown = sorted(_names(excluded) - known)
+    if unknown:
+        raise ConfigError(
+            f'"instances.excluded" names {", ".join(unknown)}, and data.vocabulary has no such '
+            f'class: choose some of {", ".join(classes.names)}'
+        )
+
+
+def _names(text: str) -> set[str]:
+    return {name.strip() for name in text.split(',') if name.strip()}
 
 
 def _hash(scenes: ProbeScenes, arrays: Sequence[str]) -> str:

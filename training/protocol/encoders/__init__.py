@@ -63,7 +63,7 @@ def make_encoder(config: ProtocolConfig, seed: int, device: torch.device) -> Hie
     makers: dict[str, Callable[[_Request], HierarchicalEncoder]] = {
         'concerto': _concerto, 'masked': _masked, 'msm': _msm, _OWN: _python,
     }  # fmt: skip
-    name = config.encoder.name.replace('{seed}', str(seed))
+    name = _asked_name(config, seed)
     kind, _, rest = name.partition(':')
     file, _, option = rest.partition('#')
     if kind not in makers or not file:
@@ -71,16 +71,46 @@ def make_encoder(config: ProtocolConfig, seed: int, device: torch.device) -> Hie
             'encoder.name must be concerto:CHECKPOINT, masked:FILE, msm:FILE or '
             f'python:MODULE:FUNCTION, got "{name}"'
         )
-    encoder = makers[kind](_Request(name, file, option, config, seed, device))
+    asked = _Request(name, file, option, config, seed, device)
+    _refuse_what_has_no_effect(asked, kind)
+    encoder = makers[kind](asked)
     check_encoder(encoder, name)
     return encoder
 
 
-def code_of(name: str) -> dict[str, str]:
+def code_of(config: ProtocolConfig, seed: int) -> dict[str, str]:
     """Return the hash of the file in which an own encoder was found; nothing of the others."""
-    kind, _, rest = name.partition(':')
+    kind, _, rest = _asked_name(config, seed).partition(':')
     path = sys.modules[rest.partition(':')[0]].__file__ if kind == _OWN else None
     return {'code': f'sha256:{files_hash([Path(path)])}'} if path else {}
+
+
+def _asked_name(config: ProtocolConfig, seed: int) -> str:
+    return config.encoder.name.replace('{seed}', str(seed))
+
+
+def _refuse_what_has_no_effect(asked: _Request, kind: str) -> None:
+    """Refuse options that an encoder would leave aside.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    wanted = asked.config.encoder
+    if wanted.as_released and kind != 'msm':
+        raise ConfigError(
+            f'"encoder.as_released" is for msm:FILE alone, and encoder.name is {asked.name}: '
+            'leave it out'
+        )
+    if wanted.family != 'decoder' and kind in ('concerto', _OWN):
+        raise ConfigError(
+            f'"encoder.family" is for U-Nets, masked: and msm:, and encoder.name is {asked.name}, '
+            'which has one family of levels: leave it out'
+        )
+    if asked.option and (kind == _OWN or (kind == 'concerto' and asked.file != RANDOM)):
+        raise ConfigError(
+            f'{asked.name}: #{asked.option} has no meaning there, only after concerto:random, '
+            'masked: and msm:; leave it out'
+        )
 
 
 def _concerto(asked: _Request) -> HierarchicalEncoder:
