@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from concerto_ros.errors import ConfigError, SourceError
 from training.evaluation.label_budget import choose_scenes, keep_labels
 from training.protocol.config import RegimesSection
+from training.protocol.scene_names import SceneNames
 from training.structures import IGNORED
 
 T = TypeVar('T')
@@ -41,24 +42,24 @@ class Regimes:
 
     Args:
         config: Shares, counts and lists.
-        names: Of the training scenes.
+        paths: Folders of the training scenes, as for `SceneNames`.
         seed: Of what is drawn.
 
     Attributes:
         all: Shares with all labels, then all scenes with few.
 
     Raises:
-        ConfigError: A list cannot be read, or names none of the scenes.
+        ConfigError: A list cannot be read, or names none of the scenes, or one of several.
     """
 
-    def __init__(self, config: RegimesSection, names: Sequence[str], seed: int) -> None:
+    def __init__(self, config: RegimesSection, paths: Sequence[str], seed: int) -> None:
         shares = [Regime(share, 0) for share in config.shares]
         few = [Regime(1.0, count) for count in config.counts]
         self.all = tuple(dict.fromkeys(shares + few))
-        self._names, self._seed = [name.rpartition('/')[2] for name in names], seed
+        self._names, self._seed = SceneNames(paths), seed
         self._scenes = {share: self._choose(share, config.scene_list) for share, _ in self.all}
         self._points = {
-            count: _read_points(config.point_list.replace('{count}', str(count)))
+            count: self._by_number(config.point_list.replace('{count}', str(count)))
             for _, count in self.all
             if count and config.point_list
         }
@@ -89,29 +90,32 @@ class Regimes:
         Raises:
             SourceError: The list of points does not know the scene, or does not fit it.
         """
-        name = self._names[scene]
         few = (
-            self._listed(segment, count, name)
+            self._listed(segment, count, scene)
             if count in self._points
             else keep_labels(segment, count, self._seed, scene)
         )
         if count:
+            name = self._names.short[scene]
             self._kept.setdefault(count, {})[name] = np.flatnonzero(few != IGNORED).tolist()
         return few
 
     def lists(self) -> dict[str, Any]:
         """Return names of the scenes of each share, and the points whose labels were kept."""
         scenes = {
-            f'{share:g}': [self._names[number] for number in numbers]
+            f'{share:g}': [self._names.short[number] for number in numbers]
             for share, numbers in self._scenes.items()
         }
         return {'scenes': scenes, 'points': {str(n): kept for n, kept in self._kept.items()}}
 
-    def _listed(self, segment: Segment, count: int, name: str) -> Segment:
-        chosen = self._points[count].get(name)
+    def _by_number(self, path: str) -> Mapping[int | None, NDArray[np.int64]]:
+        return {self._names.number(name): rows for name, rows in _read_points(path).items()}
+
+    def _listed(self, segment: Segment, count: int, scene: int) -> Segment:
+        chosen = self._points[count].get(scene)
         if chosen is None or chosen.max(initial=0) >= len(segment):
             raise SourceError(
-                f'{name}: "regimes.point_list" names no points of this scene, or more than its '
+                f'{self._names.short[scene]}: "regimes.point_list" names no points of this scene, or more than its '
                 f'{len(segment)}: choose the list that was made for this data'
             )
         few = np.full_like(segment, IGNORED)
@@ -119,16 +123,17 @@ class Regimes:
         return few
 
     def _choose(self, share: float, pattern: str) -> list[int]:
-        scenes = range(len(self._names))
+        scenes = range(len(self._names.short))
         if not pattern or share == 1:
             return choose_scenes(scenes, share, self._seed)
         path = Path(pattern.replace('{percent}', f'{100 * share:g}'))
-        listed = _told('regimes.scene_list', path, lambda: set(path.read_text().split()))
-        chosen = [number for number in scenes if self._names[number] in listed]
+        listed = _told('regimes.scene_list', path, lambda: path.read_text().split())
+        numbers = {self._names.number(name) for name in listed}
+        chosen = [number for number in scenes if number in numbers]
         if not chosen:
             raise ConfigError(
                 f'"regimes.scene_list" {path} names none of the training scenes, such as '
-                f'{self._names[0]}: choose the list that was made for data.train'
+                f'{self._names.short[0]}: choose the list that was made for data.train'
             )
         return chosen
 

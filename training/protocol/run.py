@@ -86,7 +86,7 @@ def _attempt(
         seed=seed,
         encoder=encoder,
         level_sets=_level_sets(config, encoder),
-        regimes=Regimes(config.regimes, data.train.names, seed),
+        regimes=Regimes(config.regimes, [cloud.as_posix() for cloud in data.train.clouds], seed),
     )
 
 
@@ -159,7 +159,7 @@ def _told(
     return EncoderReport(
         seed=attempt.seed,
         name=encoder.name,
-        facts={**encoder.facts, **code_of(config.encoder.name)},
+        facts={**encoder.facts, **code_of(config, attempt.seed)},
         levels=[(name, part.stop - part.start) for name, part in source.layout],
         last=encoder.last,
         seconds=seconds,
