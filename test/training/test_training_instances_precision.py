@@ -214,5 +214,17 @@ def test_a_proposal_takes_the_object_it_fits_best():
     assert match(found, 0.25).is_hit.tolist() == [True, True]
 
 
+def test_a_proposal_on_small_objects_does_not_count():
+    found = Overlaps(
+        common=np.array([[60, 80, 80]]),  # finds none at 0.5, and most of it is on small ones
+        void=np.zeros(1, int),
+        size=np.array([220]),
+        true_size=np.array([200, 99, 99]),
+        score=np.array([0.9]),
+    )
+    assert match(found, 0.5).is_hit.tolist() == []
+    assert match(found, 0.8).is_hit.tolist() == [False]  # no more than 0.8 of it is
+
+
 def test_no_object_has_no_precision():
     assert math.isnan(average_precision([Matches(np.ones(1), np.zeros(1, bool), 0)]))

@@ -15,7 +15,7 @@ from training.protocol.instances.head import InstanceHeads
 from training.protocol.instances.loss import instance_loss
 from training.protocol.instances.probe import InstanceProbe
 from training.protocol.instances.rows import InstanceRows
-from training.protocol.instances.train import _Batches
+from training.protocol.instances.train import _Batches, _scaling
 from training.structures import Links
 
 CPU = torch.device('cpu')
@@ -178,6 +178,14 @@ def test_numbers_of_any_size_and_count_are_learnt_alike():
     for taught, asked in ((large, 1000 * feat), (twice, torch.cat([feat, feat], dim=1))):
         found = found_in(scene, probe().train(taught, 0), asked)
         assert len(found.label) == 3
+
+
+def test_scaled_rows_have_length_one_on_average():
+    feat = 7 + torch.randn(50, 6) * torch.tensor([1.0, 9, 0.1, 2, 3, 4])
+    scaled = _scaling(feat, standardize=True)(feat)
+    torch.testing.assert_close(scaled.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    assert scaled.square().sum(1).mean().item() == pytest.approx(1)
+    assert torch.equal(_scaling(feat, standardize=False)(feat), feat)
 
 
 def test_a_learning_rate_that_explodes_is_told():

@@ -51,6 +51,7 @@ def test_more_neighbours_vote_by_similarity():
     query = [[0.99, 0.141]]  # nearest to the first, but two others agree
     assert found(query, fine, k=1, labels=[0, 1, 1]) == [0]
     assert found(query, fine, k=3, labels=[0, 1, 1], temperature=10.0) == [1]
+    assert found(query, fine, k=3, labels=[0, 1, 1], temperature=0.05) == [0]  # 0.99 against 0.88
 
 
 def test_a_class_is_thinned_to_its_share_of_the_bank():

@@ -3,12 +3,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy, linear
 
 from concerto_ros.errors import ConcertoError, ConfigError
 from training.protocol.config import LinearSection
 from training.protocol.feature_rows import RowParts
 from training.protocol.level_set import make_level_set
-from training.protocol.linear import LinearTraining, learning_rate, train_on_cache
+from training.protocol.linear import LinearTraining, _Batches, learning_rate, train_on_cache
 from training.protocol.rows import CachedRows, LabelledRows
 
 CPU = torch.device('cpu')
@@ -101,9 +102,33 @@ def test_unlabelled_rows_take_no_part():
     torch.testing.assert_close(with_.classifier()._weight, without.classifier()._weight)
 
 
-def test_scenes_larger_than_a_crop_are_thinned():
-    thin = replace(QUICK, max_points=5, epochs=60)
-    assert 0.6 < share_found(COARSE, thin) <= 1
+def test_steps_are_those_of_adamw_on_the_mean_loss():
+    config = replace(QUICK, lr=0.3, weight_decay=0.5, beta1=0.4, beta2=0.6)
+    training = LinearTraining(4, 3, config, 2, 0, CPU)
+    first = training.classifier()
+    weight, bias = (p.clone().requires_grad_() for p in (first._weight, first._bias))
+    adamw = torch.optim.AdamW([weight, bias], betas=(0.4, 0.6), weight_decay=0.5)
+    for step, count in enumerate((10, 2, 7)):
+        feat, label = torch.randn(count, 4), torch.arange(count) % 3
+        training.add(feat, label)
+        training.step()
+        adamw.param_groups[0]['lr'] = learning_rate(step, 2, config)
+        adamw.zero_grad()
+        cross_entropy(linear(feat, weight, bias), label).backward()
+        adamw.step()
+    torch.testing.assert_close(training.classifier()._weight, weight.detach())
+
+
+def test_a_step_sees_some_scenes_each_thinned_to_the_most_points():
+    scene = torch.tensor([0] * 9 + [4] * 3 + [7] * 8)
+    batches = _Batches(scene, 2, 5, torch.Generator().manual_seed(0))
+    passes = [list(batches) for _ in range(2)]
+    assert len(batches) == len(passes[0]) == 2
+    for steps in passes:
+        rows = torch.cat(steps)
+        assert len(rows.unique()) == len(rows)
+        assert torch.bincount(scene[rows]).tolist() == [5, 0, 0, 0, 3, 0, 0, 5]
+    assert sorted(torch.cat(passes[0]).tolist()) != sorted(torch.cat(passes[1]).tolist())
 
 
 def test_standardised_channels_may_have_any_scale():

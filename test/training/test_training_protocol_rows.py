@@ -1,10 +1,16 @@
 import pytest
 import torch
+from test_training_protocol_augmented import scene
 
 from concerto_ros.errors import ConcertoError
 from training.evaluation.training_rows import half_features, measure_scaling
+from training.protocol.config import RegimesSection
+from training.protocol.encoders.example import HandMade
 from training.protocol.feature_rows import LevelRows, RowParts
 from training.protocol.level_set import make_level_set
+from training.protocol.regimes import Regimes
+from training.protocol.rows import cache_rows
+from training.protocol.source import HierarchySource
 
 CPU = torch.device('cpu')
 
@@ -48,3 +54,37 @@ def test_what_float16_makes_nothing_of_is_refused(feat):
 def test_zeros_and_small_numbers_beside_others_are_kept(feat):
     told = torch.tensor(feat).reshape(-1, 3)
     assert torch.equal(half_features(told, 'mine', 'magnify', [2, 1]), told.half())
+
+
+class Faint(HandMade):
+    """Gives numbers on a level that float16 does not hold."""
+
+    def __call__(self, scene):
+        found = super().__call__(scene)
+        found.levels[3].feat.mul_(1e-8)
+        return found
+
+
+def cached(seed, most=20, encoder=HandMade):
+    source = HierarchySource(
+        encoder(CPU), voxel_size=0.04, mode='nearest', query='voxel', levels=(0, 1, 2, 3, 4),
+        normalize='none', device=CPU,
+    )  # fmt: skip
+    regimes = Regimes(RegimesSection(points_per_scene='5'), ['a/scene0', 'a/scene1'], 0)
+    return cache_rows(source, [scene(0), scene(1)], regimes, most, seed)
+
+
+def test_which_voxels_are_kept_of_a_scene_is_drawn_by_the_seed():
+    first, again, other = (cached(seed) for seed in (0, 0, 1))
+    assert first.labelled[0].scene.tolist() == [0] * 20 + [1] * 20
+    assert len(first.labelled[5]) <= 10
+    feats = [rows.feat.take(rows.labelled[0].row) for rows in (first, again, other)]
+    assert torch.equal(feats[0], feats[1])
+    assert not torch.equal(feats[0], feats[2])
+    whole = cached(0, most=0)
+    assert len(whole.labelled[0]) == len(whole.feat) > 300
+
+
+def test_a_level_that_the_cache_would_lose_is_refused():
+    with pytest.raises(ConcertoError, match='scene0: features of hand-made are too small'):
+        cached(0, encoder=Faint)
