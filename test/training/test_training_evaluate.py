@@ -14,6 +14,7 @@ from concerto_ros.errors import CheckpointError, ConfigError, SourceError
 from training.evaluate import main
 from training.protocol import run
 from training.protocol.config import ProtocolConfig
+from training.protocol.deviations import deviations
 from training.protocol.encoders import example, make_encoder
 from training.protocol.encoders.facts import weights_sha256
 from training.protocol.labelled_data import labelled_data
@@ -131,6 +132,8 @@ def test_the_command_prints_the_table_and_writes_it(tiny_split, judged, tmp_path
     assert {name: len(h) for name, h in content['data_hash'].items()} == {
         'train': 64, 'validation': 64
     }  # fmt: skip
+    assert content['deviations']['linear.epochs'] == {'run': 1, 'published': 200}
+    assert 'linear.bias' not in content['deviations']
     assert set(content['code']) == {'concerto_ros', 'git', 'torch', 'numpy', 'python'}
     assert content['machine'] == {'device': 'cpu', 'threads': torch.get_num_threads()}
     assert [name[-6:] for name in content['scenes']['validation']] == [
@@ -417,3 +420,5 @@ def test_the_settings_that_are_shipped_can_be_read(root, name):
     config = build(ProtocolConfig, values)
     assert config.run.published == ('none' if name == 'rooms' else name)
     assert config.linear.epochs == {'rooms': 12, 's3dis': 100}.get(name, 200)
+    beside = deviations(config).keys() - {'cache.voxels_per_scene', 'knn.bank_per_class'}
+    assert (beside == set()) == (name != 'rooms')

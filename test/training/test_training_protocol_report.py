@@ -1,9 +1,11 @@
 import json
 import math
+import statistics
 from dataclasses import replace
 
 import pytest
 
+from training.comparison.report import interval
 from training.protocol.reference import END_TO_END, FULL, OBJECTS_END_TO_END, published
 from training.protocol.regimes import Regime
 from training.protocol.report import EncoderReport, Entry, ProtocolReport
@@ -20,11 +22,11 @@ def entry(seed, miou, probe='linear', regime=FULL, **scores):
     )  # fmt: skip
 
 
-def report(entries, data_set='none'):
+def report(entries, data_set='none', weights='same'):
     encoders = [
         EncoderReport(
-            seed=seed, name='mine', facts={'parameters': 3}, levels=[('a', 3), ('b', 4)], last=1,
-            seconds={'features': 2.0},
+            seed=seed, name='mine', facts={'parameters': 3, 'weights': weights.format(seed)},
+            levels=[('a', 3), ('b', 4)], last=1, seconds={'features': 2.0},
         )
         for seed in dict.fromkeys(e.seed for e in entries)
     ]  # fmt: skip
@@ -40,6 +42,35 @@ def test_a_row_is_the_mean_over_seeds_with_its_spread():
     assert table.startswith('mine: 2 levels, 7 channels; mean of 3 seeds')
     # standard deviation 10, interval 60 -+ 4.303 * 10 / sqrt(3)
     assert '| linear | all | 100 % | all | 60.00 ± 10.00 (35.16 .. 84.84) |' in table
+
+
+def test_two_seeds_have_no_interval():
+    table = report([entry(seed, miou) for seed, miou in enumerate((0.5, 0.6))]).table()
+    assert 'mean of 2 seeds ± standard deviation over probes' in table
+    assert '| linear | all | 100 % | all | 55.00 ± 7.07 | 55.00' in table
+
+
+@pytest.mark.parametrize(('weights', 'sentence'), [
+    ('same', 'over probes and draws, encoder fixed, in percent'),
+    ('of {}', 'over encoders, probes and draws, in percent'),
+])  # fmt: skip
+def test_it_is_told_what_the_spread_is_of(weights, sentence):
+    table = report([entry(seed, 0.5) for seed in range(3)], weights=weights).table()
+    assert f'± standard deviation (95 % interval of the mean) {sentence}' in table
+
+
+def test_an_interval_knows_many_seeds():
+    values = [0.0, 1.0] * 8
+    low, high = interval(values)
+    assert high - low == pytest.approx(2 * 2.131 * statistics.stdev(values) / 4)
+
+
+def test_where_no_objects_were_looked_for_is_told():
+    objects = entry(0, 0, 'instances', map=0.1, map50=0.2, map25=0.3)
+    few = entry(0, 0.5, regime=Regime(1.0, 20))
+    assert 'instances are left out where few' in report([entry(0, 0.5), few, objects]).table()
+    assert 'left out' not in report([entry(0, 0.5), objects]).table()
+    assert 'left out' not in report([entry(0, 0.5), few]).table()
 
 
 def test_a_single_seed_has_no_spread():
@@ -101,7 +132,7 @@ def test_everything_is_written(tmp_path):
     assert (first['seed'], first['scene_share'], first['points_per_scene']) == (0, 1.0, 0)
     assert first['scores']['miou'] == first['classes']['chair']['iou'] == 0.5
     assert second['scores'] == {'map': None, 'map50': 0.2, 'map25': 0.3}
-    assert content['encoders'][0]['facts'] == {'parameters': 3}
+    assert content['encoders'][0]['facts'] == {'parameters': 3, 'weights': 'same'}
     assert content['settings'] == {'run.seeds': '0,1,2'}
     assert 'lists' not in content
     assert json.loads((tmp_path / 'lists.json').read_text()) == made.lists

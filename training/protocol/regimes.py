@@ -115,8 +115,8 @@ class Regimes:
         chosen = self._points[count].get(scene)
         if chosen is None or chosen.max(initial=0) >= len(segment):
             raise SourceError(
-                f'{self._names.short[scene]}: "regimes.point_list" names no points of this scene, or more than its '
-                f'{len(segment)}: choose the list that was made for this data'
+                f'{self._names.short[scene]}: "regimes.point_list" names no points of this scene, '
+                f'or more than its {len(segment)}: choose the list that was made for this data'
             )
         few = np.full_like(segment, IGNORED)
         few[chosen] = segment[chosen]

@@ -13,6 +13,7 @@ from training.comparison.report import interval
 from training.protocol.reference import END_TO_END, OBJECTS_END_TO_END, published
 from training.protocol.regimes import Regime
 
+_LEAST = 3  # seeds, of which an interval tells something
 _COLUMNS = {
     'linear': {'mIoU': 'miou', 'mIoU of present': 'miou_of_present', 'mAcc': 'macc',
                'allAcc': 'allacc'},
@@ -91,6 +92,7 @@ class ProtocolReport:
         published: Data set of which published results stand beside; see `reference`.
         num_scenes: For training and for validation.
         settings: Effective ones by dotted name.
+        deviations: As `deviations` returns them.
         scenes: Names of those for training and for validation.
         data_hash: SHA-256 of names, clouds, labels and, if judged, objects of each of both.
         code: Versions and git hash.
@@ -107,6 +109,7 @@ class ProtocolReport:
     code: Mapping[str, str]
     lists: Mapping[str, Any]
     scenes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    deviations: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
     machine: Mapping[str, str | int] = field(default_factory=dict)
 
     def table(self) -> str:
@@ -115,7 +118,9 @@ class ProtocolReport:
         tables = [self._table('linear', [p for p in probes if p != 'instances'])]
         if 'instances' in probes:
             tables.append(self._table('instances', ['instances']))
-        return '\n'.join([self._heading(), *filter(None, [*tables, self._thinned()])])
+        return '\n'.join(
+            [self._heading(), *filter(None, [*tables, self._thinned(), self._left_out()])]
+        )
 
     def for_the_node(self) -> str:
         """Return nothing: the node has probes of its own (`training.probe`)."""
@@ -132,9 +137,16 @@ class ProtocolReport:
     def _heading(self) -> str:
         names = ', '.join(dict.fromkeys(encoder.name for encoder in self.encoders))
         widths, num_seeds = [w for _, w in self.encoders[0].levels], len(self.encoders)
-        spread = 'standard deviation (95 % interval of the mean)'
-        shown = f'mean of {num_seeds} seeds ± {spread}' if num_seeds > 1 else 'one seed'
+        shown = f'mean of {num_seeds} seeds ± {self._spread()}' if num_seeds > 1 else 'one seed'
         return f'{names}: {len(widths)} levels, {sum(widths)} channels; {shown}, in percent\n'
+
+    def _spread(self) -> str:
+        """Return what the numbers beside a mean are, and what they are a spread of."""
+        first = self.encoders[0]
+        is_fixed = all((e.name, e.facts) == (first.name, first.facts) for e in self.encoders)
+        of_what = 'probes and draws, encoder fixed' if is_fixed else 'encoders, probes and draws'
+        interval_told = ' (95 % interval of the mean)' if len(self.encoders) >= _LEAST else ''
+        return f'standard deviation{interval_told} over {of_what}'
 
     def _thinned(self) -> str:
         """Return what a thinned bank does to scores, if there was one."""
@@ -146,6 +158,16 @@ class ProtocolReport:
             f'knn compares with {100 * least:.2g} % of the cached voxels, of each class at most '
             'knn.bank_per_class: mAcc is higher and allAcc lower than with all.\n'
         )
+
+    def _left_out(self) -> str:
+        """Return where no objects were looked for, if they were anywhere."""
+        by_probe: dict[str, set[Regime]] = {}
+        for entry in self.entries:
+            by_probe.setdefault(entry.probe, set()).add(entry.regime)
+        with_objects = by_probe.pop('instances', set())
+        if not with_objects or set().union(*by_probe.values()) <= with_objects:
+            return ''
+        return 'instances are left out where few points of a scene have labels.\n'
 
     def _table(self, kind: str, probes: Sequence[str]) -> str:
         columns = _COLUMNS[kind]
@@ -190,12 +212,15 @@ def _told(regime: Regime) -> str:
 
 
 def _spread(shares: Sequence[float]) -> str:
-    """Return mean, standard deviation and interval, in percent; a dash without a number."""
+    """Return mean, standard deviation and, of enough seeds, interval [%]; a dash without any."""
     values = [100 * share for share in shares]
     mean = statistics.fmean(values)
     if math.isnan(mean):
         return '-'
     if len(values) == 1:
         return f'{mean:.2f}'
+    with_spread = f'{mean:.2f} ± {statistics.stdev(values):.2f}'
+    if len(values) < _LEAST:
+        return with_spread
     low, high = interval(values)
-    return f'{mean:.2f} ± {statistics.stdev(values):.2f} ({low:.2f} .. {high:.2f})'
+    return f'{with_spread} ({low:.2f} .. {high:.2f})'

@@ -13,6 +13,7 @@ from training.distributed import choose_device
 from training.evaluation.results import make_folder
 from training.origin import settings_of, source_of_run
 from training.protocol.config import ProtocolConfig
+from training.protocol.deviations import deviations
 from training.protocol.encoders import code_of, make_encoder
 from training.protocol.hierarchy import HierarchicalEncoder
 from training.protocol.judges import pass_scenes
@@ -49,6 +50,7 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
         published=config.run.published,
         num_scenes=(len(data.train), len(data.validation)),
         settings=settings_of(config),
+        deviations=deviations(config),
         scenes=data.names(),
         data_hash=data.hashes(),
         code={**source_of_run(), 'numpy': np.__version__, 'python': platform.python_version()},

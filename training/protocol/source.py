@@ -143,7 +143,9 @@ class HierarchySource:
 
 
 def level_sets(text: str, encoder: HierarchicalEncoder) -> dict[str, tuple[int, ...]]:
-    """Return the sets of levels that a setting names, under their names, each once.
+    """Return the sets of levels that a setting names, under their names.
+
+    Each is there once; of equal ones the names are joined, as in 'last = 4'.
 
     Args:
         text: By semicolons: all; last (what the encoder computes last); numbers by commas, 0 the
@@ -153,10 +155,11 @@ def level_sets(text: str, encoder: HierarchicalEncoder) -> dict[str, tuple[int, 
     Raises:
         ConfigError: A part names no level of the encoder.
     """
-    sets: dict[str, tuple[int, ...]] = {}
+    names: dict[tuple[int, ...], dict[str, None]] = {}
     for part in text.split(';'):
-        sets.update(_named(part.strip(), encoder))
-    return sets
+        for name, levels in _named(part.strip(), encoder).items():
+            names.setdefault(levels, {})[name] = None
+    return {' = '.join(equal): levels for levels, equal in names.items()}
 
 
 def _named(name: str, encoder: HierarchicalEncoder) -> dict[str, tuple[int, ...]]:
