@@ -5,8 +5,9 @@ python -m bench.hierarchy [--voxels N]
 The reference is the published sampler: per level a dense grid of a few channels at a time, zero
 where no cell is, read by torch's `grid_sample`. Both use the published arithmetic and must agree.
 Levels are as wide as the published network's, their features random. "Scores" are those of a
-linear probe of 20 classes: the reference forms all features first. Memory is the most that a
-process of its own holds beside scene and result; time that of the processor, on one thread.
+linear probe of 20 classes; both ways map cells to scores before they read them, which is the same
+sum. Memory is the most that a process of its own holds beside scene and result; time that of the
+processor, on one thread.
 """
 
 import argparse
@@ -44,10 +45,10 @@ def main() -> None:
     box = ' x '.join(str(n) for n in (voxel.amax(0) + 1).tolist())
     for name, (reference, ours) in WAYS.items():
         result = _compare(reference, ours, voxel)
-        dense, hashed = (_peak_in_a_process(way, num_voxels) / 1e9 for way in (reference, ours))
+        dense, hashed = (_peak_in_a_process(way, num_voxels) / 1e6 for way in (reference, ours))
         print(
             f'hierarchy, {name}: {result.speedup:.2f} x as fast as dense grids ({result}), '
-            f'{dense / hashed:.2f} x less memory ({hashed:.2f} GB against {dense:.2f} GB), '
+            f'{dense / hashed:.0f} x less memory ({hashed:.0f} MB against {dense:.0f} MB), '
             f'{num_voxels:,} voxels in {box}',
             flush=True,
         )
@@ -71,17 +72,22 @@ def dense_features(hierarchy: Hierarchy, voxel: Tensor) -> Tensor:
     found = torch.empty(len(voxel), sum(CHANNELS))
     start = 0
     for level, num_at_once in zip(hierarchy.levels, _CHUNKS, strict=True):
-        assert level.stride
-        extent = level.coord.amax(0) + 1
-        place = 2 * (voxel.double() + 0.5) / level.stride / extent - 1
+        extent, place = _places(level, voxel)
         for part in level.feat.split(num_at_once, dim=1):
             found[:, start : start + part.shape[1]] = _read_grid(part, level.coord, extent, place)
             start += part.shape[1]
     return found
 
 
+def _places(level: Level, voxel: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the (3,) cells that a grid has along each axis, and (V, 3) places in -1..1 in it."""
+    assert level.stride
+    extent = level.coord.amax(0) + 1
+    return extent, 2 * (voxel.double() + 0.5) / level.stride / extent - 1
+
+
 def _read_grid(feat: Tensor, coord: Tensor, extent: Tensor, place: Tensor) -> Tensor:
-    """Return (V, C) from places in -1..1, of cells written into a grid."""
+    """Return (V, C) at places, of (M, C) features of cells written into a grid."""
     grid = feat.new_zeros(feat.shape[1], *extent.tolist())
     grid[:, coord[:, 0], coord[:, 1], coord[:, 2]] = feat.t()
     zyx = place.flip(1)[None, None, None].to(feat)  # torch names the last axis first
@@ -98,13 +104,16 @@ def our_features(hierarchy: Hierarchy, voxel: Tensor) -> Tensor:
 
 
 def dense_scores(hierarchy: Hierarchy, voxel: Tensor) -> Tensor:
-    """Return the (V, 20) scores of a linear probe on features of dense grids."""
+    """Return the (V, 20) scores of a linear probe, read from dense grids of scores."""
     weight, bias = _probe()
-    return dense_features(hierarchy, voxel) @ weight.t() + bias
+    found = bias.repeat(len(voxel), 1)
+    for level, part in zip(hierarchy.levels, weight.split(CHANNELS, dim=1), strict=True):
+        found += _read_grid(level.feat @ part.t(), level.coord, *_places(level, voxel))
+    return found
 
 
 def our_scores(hierarchy: Hierarchy, voxel: Tensor) -> Tensor:
-    """Return the same by hash, without forming features."""
+    """Return the same by hash."""
     return SampledFeatures(hierarchy, voxel.double() + 0.5, 'released').linear(*_probe())
 
 
