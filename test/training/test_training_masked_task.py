@@ -12,6 +12,9 @@ from concerto_ros.model import BackboneConfig
 from training.masked_scene.config import MaskedConfig, NetworkSection
 from training.masked_scene.task import MaskedTask, encoder_config
 from training.networks.make import make_network
+from training.protocol.config import ProtocolConfig
+from training.protocol.encoders import make_encoder
+from training.protocol.encoders.facts import weights_sha256
 
 CPU = torch.device('cpu')
 
@@ -122,3 +125,12 @@ def test_the_shape_of_our_encoder_is_told(task):
 def test_what_cannot_be_trained_is_told(config, values, error, message):
     with pytest.raises(error, match=message):
         MaskedTask(build(MaskedConfig, values, config), CPU)
+
+
+@pytest.mark.parametrize('kind', ['concerto', 'hunet'])
+def test_training_begins_with_the_network_that_is_judged_as_untrained(config, kind):
+    changes = {'run.seed': 3, 'network.kind': kind}
+    student = MaskedTask(build(MaskedConfig, changes, config), CPU).objective.student
+    encoder = f'masked:random#{kind}/nano'
+    untrained = make_encoder(build(ProtocolConfig, {'encoder.name': encoder}), 3, CPU)
+    assert untrained.facts['weights'] == f'sha256:{weights_sha256(student)}'
