@@ -73,6 +73,11 @@ def test_each_epoch_sees_each_scene_once_and_otherwise(crops):
     assert coords(alone, 0) != coords(AugmentedCrops([scene(0)], CONFIG, EDGE, seed=1), 0)
 
 
+def test_the_order_of_scenes_changes_from_epoch_to_epoch(crops):
+    orders = [[crop.name for crop in crops.batch(epoch, 0)] for epoch in range(8)]
+    assert len(set(map(tuple, orders))) > 1
+
+
 def test_a_crop_is_a_part_of_an_augmented_scene(crops):
     whole = scene(0)
     [crop] = AugmentedCrops([whole], CONFIG, EDGE, seed=0).batch(0, 0)
