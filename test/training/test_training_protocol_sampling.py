@@ -214,6 +214,26 @@ def test_nearest_places_are_those_of_all_distances(count):
     assert all(len(set(rows)) == count for rows in row.tolist())
 
 
+def test_few_pairs_are_formed_at_once(monkeypatch):
+    place, position = positions(200, 0, 0.1), positions(300, 5, 50, seed=2)
+    expected = PlaceSearch(place).nearest(position, 3)
+    formed = []
+    pairs = nearest_places._Grid._pairs
+
+    def counted(*args):
+        found = pairs(*args)
+        formed.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(nearest_places._Grid, '_pairs', counted)
+    monkeypatch.setattr(nearest_places, '_PAIRS', 1000)
+    found = PlaceSearch(place).nearest(position, 3)
+    assert max(formed) <= 1000 + len(place)  # all places are as good as one for far positions
+    assert sum(formed) > 10000
+    for mine, want in zip(found, expected, strict=True):
+        assert torch.equal(mine, want)
+
+
 def test_nearest_of_places_that_coincide():
     search = PlaceSearch(torch.zeros(3, 3).double())
     distance, row = search.nearest(torch.ones(2, 3).double(), 3)

@@ -6,6 +6,7 @@ from torch import Tensor
 from training.protocol.cell_table import CellTable
 
 _CHUNK = 1 << 13  # positions that are searched for at once
+_PAIRS = 1 << 20  # of positions and places that are formed at once, and those of one position
 _MATES = 8  # places that share the cell of a place on average, at most, in the first grid
 _HALVINGS = 24  # at most; places that coincide cannot be parted
 
@@ -91,7 +92,22 @@ class _Grid:
 
         Distances are infinite where there are fewer places.
         """
-        query, candidate = self._pairs(position)
+        steps = torch.cartesian_prod(*[torch.arange(-1, 2, device=position.device)] * 3)
+        around = (position / self.edge).floor().long()[:, None] + steps
+        cell = self._table.find(around.flatten(0, 1)).view(around.shape[:2])
+        size = torch.where(cell < 0, 0, self.size[cell])
+        distance = position.new_full((len(position), count), torch.inf)
+        row = torch.zeros_like(distance, dtype=torch.int64)
+        for part in _bounded(size.sum(1)):
+            query, candidate = self._pairs(cell[part], size[part])
+            query = part[query]
+            self._keep_nearest(position, query, candidate, distance, row)
+        return distance, row
+
+    def _keep_nearest(
+        self, position: Tensor, query: Tensor, candidate: Tensor, distance: Tensor, row: Tensor
+    ) -> None:
+        """Write the nearest candidates of each query into the (V, K) distances and rows."""
         away = (position[query] - self._place[candidate]).norm(dim=1)
         order = away.argsort(stable=True)
         order = order[query[order].argsort(stable=True)]
@@ -99,21 +115,26 @@ class _Grid:
         number = query.bincount(minlength=len(position))
         rank = torch.arange(len(query), device=query.device)
         rank -= (number.cumsum(0) - number)[query]
-        kept = rank < count
-        distance = position.new_full((len(position), count), torch.inf)
+        kept = rank < distance.shape[1]
         distance[query[kept], rank[kept]] = away[kept]
-        row = torch.zeros_like(distance, dtype=torch.int64)
         row[query[kept], rank[kept]] = candidate[kept]
-        return distance, row
 
-    def _pairs(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Return all positions and places of which the cells touch, (P,) int64 each."""
-        steps = torch.cartesian_prod(*[torch.arange(-1, 2, device=position.device)] * 3)
-        around = (position / self.edge).floor().long()[:, None] + steps
-        cell = self._table.find(around.flatten(0, 1))
-        asked = (cell >= 0).nonzero()[:, 0]
-        cell = cell[asked]
-        size = self.size[cell]
+    def _pairs(self, cell: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which of Q positions, and all places in its cells, (P,) int64 each.
+
+        Args:
+            cell: (Q, 27) int64, rows of cells.
+            size: (Q, 27) int64, places in each; none where there is no such cell.
+        """
+        width = cell.shape[1]
+        cell, size = cell.flatten(), size.flatten()
         pair = torch.arange(len(cell), device=cell.device).repeat_interleave(size)
         within = torch.arange(len(pair), device=cell.device) - (size.cumsum(0) - size)[pair]
-        return (asked // len(steps))[pair], self._order[self._start[cell][pair] + within]
+        return pair // width, self._order[self._start[cell[pair]] + within]
+
+
+def _bounded(number: Tensor) -> tuple[Tensor, ...]:
+    """Return rows, in parts that have few pairs together; number (V,) int64 of pairs of each."""
+    group = (number.cumsum(0) - 1).clamp(min=0) // _PAIRS
+    counts = torch.unique_consecutive(group, return_counts=True)[1].tolist()
+    return torch.split(torch.arange(len(number), device=number.device), counts)
