@@ -15,7 +15,7 @@ from training.evaluate import main
 from training.protocol import run
 from training.protocol.config import ProtocolConfig
 from training.protocol.deviations import deviations
-from training.protocol.encoders import example, make_encoder
+from training.protocol.encoders import depends_on_seed, example, make_encoder
 from training.protocol.encoders.facts import weights_sha256
 from training.protocol.labelled_data import labelled_data
 from training.protocol.run import run_protocol
@@ -63,11 +63,9 @@ class Faulty(example.HandMade):
     facts = MappingProxyType({'folder': Path()})
 
 
-def of_seed(device):
-    """Return an encoder at first, and fail the second time."""
+def of_seed_0(device):
+    """Return an encoder, and note it."""
     ASKED.append('made')
-    if len(ASKED) == 2:
-        raise CheckpointError('the second file is missing')
     return example.HandMade(device)
 
 
@@ -270,12 +268,30 @@ def test_objects_can_be_found(evaluate, judged, tmp_path):
     assert '| probe | levels | scenes | points | AP50 |' in report.table()
 
 
-def test_every_encoder_is_made_before_a_scene_is_read(evaluate):
-    with pytest.raises(CheckpointError, match='the second file is missing'):
-        evaluate(
-            encoder__name=f'python:{__name__}:of_seed', run__seeds='0,1', data__segment='segment20'
-        )
-    assert ASKED == ['made', 'made']
+def test_every_encoder_is_made_before_a_scene_is_read(evaluate, monkeypatch):
+    monkeypatch.setattr(run, '_judged', lambda *args: pytest.fail('a scene was read'))
+    with pytest.raises(ConfigError, match='of_seed_1.*or in one that PYTHONPATH names'):
+        evaluate(encoder__name=f'python:{__name__}:of_seed_{{seed}}', run__seeds='0,1')
+    assert ASKED == ['made']
+
+
+def test_an_encoder_that_no_seed_changes_is_made_once(evaluate):
+    report = evaluate(
+        encoder__name=f'python:{__name__}:of_seed_0', run__seeds='0,1', linear__epochs=1
+    )
+    assert ASKED == ['made']
+    assert [encoder.seed for encoder in report.encoders] == [0, 1]
+
+
+@pytest.mark.parametrize(('changes', 'expected'), [
+    ({'encoder.name': 'concerto:large'}, False),
+    ({'encoder.name': 'masked:run_{seed}/last.pth'}, True),
+    ({'encoder.name': 'concerto:random#nano'}, True),
+    ({'encoder.name': 'masked:random#unet/nano'}, True),
+    ({'encoder.name': 'msm:file.pth', 'encoder.as_released': True}, True),
+])  # fmt: skip
+def test_seeds_change_some_encoders(changes, expected):
+    assert depends_on_seed(build(ProtocolConfig, changes)) is expected
 
 
 def test_what_was_found_with_a_seed_is_written_before_the_next(evaluate, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from training.evaluation.results import make_folder
 from training.origin import settings_of, source_of_run
 from training.protocol.config import ProtocolConfig
 from training.protocol.deviations import deviations
-from training.protocol.encoders import code_of, make_encoder
+from training.protocol.encoders import code_of, depends_on_seed, make_encoder
 from training.protocol.hierarchy import HierarchicalEncoder
 from training.protocol.judges import pass_scenes
 from training.protocol.labelled_data import LabelledData, labelled_data
@@ -43,7 +43,7 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
         torch.set_num_threads(config.run.num_threads)
     device, folder = choose_device(config.run.device), make_folder(config.run.output)
     data = labelled_data(config)
-    attempts = [_attempt(config, seed, data, device) for seed in config.run.numbers]
+    attempts = _attempts(config, data, device)
     report = ProtocolReport(
         entries=(),
         encoders=(),
@@ -80,16 +80,23 @@ class _Attempt:
     regimes: Regimes
 
 
-def _attempt(
-    config: ProtocolConfig, seed: int, data: LabelledData, device: torch.device
-) -> _Attempt:
-    encoder = make_encoder(config, seed, device)
-    return _Attempt(
-        seed=seed,
-        encoder=encoder,
-        level_sets=_level_sets(config, encoder),
-        regimes=Regimes(config.regimes, [cloud.as_posix() for cloud in data.train.clouds], seed),
-    )
+def _attempts(config: ProtocolConfig, data: LabelledData, device: torch.device) -> list[_Attempt]:
+    """Return what is judged with each seed; one encoder for all, unless seeds make others."""
+    seeds = config.run.numbers
+    differing = seeds if depends_on_seed(config) else seeds[:1]
+    encoders = [make_encoder(config, seed, device) for seed in differing]
+    if len(encoders) < len(seeds):
+        encoders *= len(seeds)
+    paths = [cloud.as_posix() for cloud in data.train.clouds]
+    return [
+        _Attempt(
+            seed=seed,
+            encoder=encoder,
+            level_sets=_level_sets(config, encoder),
+            regimes=Regimes(config.regimes, paths, seed),
+        )
+        for seed, encoder in zip(seeds, encoders, strict=True)
+    ]
 
 
 def _judged(

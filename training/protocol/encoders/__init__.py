@@ -78,6 +78,12 @@ def make_encoder(config: ProtocolConfig, seed: int, device: torch.device) -> Hie
     return encoder
 
 
+def depends_on_seed(config: ProtocolConfig) -> bool:
+    """Return whether another seed is another encoder."""
+    wanted = config.encoder
+    return '{seed}' in wanted.name or f':{RANDOM}' in wanted.name or wanted.as_released
+
+
 def code_of(config: ProtocolConfig, seed: int) -> dict[str, str]:
     """Return the hash of the file in which an own encoder was found; nothing of the others."""
     kind, _, rest = _asked_name(config, seed).partition(':')
@@ -180,6 +186,6 @@ def _python(asked: _Request) -> HierarchicalEncoder:
     except (ImportError, AttributeError, ValueError) as err:
         raise ConfigError(
             f'{asked.name}: cannot be imported ({err}): write python:MODULE:FUNCTION, with a '
-            'module that Python finds from where you are'
+            'module in the current folder or in one that PYTHONPATH names'
         ) from err
     return make(asked.device)
