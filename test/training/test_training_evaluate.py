@@ -270,7 +270,7 @@ def test_objects_can_be_found(evaluate, judged, tmp_path):
 
 def test_every_encoder_is_made_before_a_scene_is_read(evaluate, monkeypatch):
     monkeypatch.setattr(run, '_judged', lambda *args: pytest.fail('a scene was read'))
-    with pytest.raises(ConfigError, match='of_seed_1.*or in one that PYTHONPATH names'):
+    with pytest.raises(ConfigError, match=r'of_seed_1.*or in one that PYTHONPATH names'):
         evaluate(encoder__name=f'python:{__name__}:of_seed_{{seed}}', run__seeds='0,1')
     assert ASKED == ['made']
 
