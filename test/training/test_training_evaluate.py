@@ -255,6 +255,30 @@ def test_the_way_of_sampling_can_be_chosen(evaluate, changes):
     assert min(e.scores['miou'] for e in report.entries) > 0.9
 
 
+@pytest.mark.parametrize(('setting', 'options'), [
+    ('sampling__mode', ('trilinear', 'nearest', 'trilinear_occupied', 'released')),
+    ('sampling__query', ('voxel', 'point')),
+    ('sampling__normalize', ('none', 'level', 'whole', 'both')),
+])  # fmt: skip
+def test_every_way_of_sampling_gives_other_scores(evaluate, setting, options):
+    found = set()
+    for option in options:
+        report = evaluate(
+            probes='linear', sampling__levels='2,3', linear__epochs=8, **{setting: option}
+        )
+        found.add(tuple(report.entries[0].scores.values()))
+    assert len(found) == len(options)
+
+
+def test_threads_are_those_asked_for(evaluate):
+    before = torch.get_num_threads()
+    try:
+        report = evaluate(run__num_threads=before + 1, linear__epochs=1)
+    finally:
+        torch.set_num_threads(before)
+    assert report.machine['threads'] == before + 1
+
+
 def test_objects_can_be_found(evaluate, judged, tmp_path):
     shutil.copytree(judged.parents[1], tmp_path / 'learned')
     report = evaluate(
