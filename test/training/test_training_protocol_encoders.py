@@ -62,8 +62,7 @@ def source_of(encoder, mode='nearest', voxel_size=VOXEL_SIZE):
         voxel_size=voxel_size,
         mode=mode,
         query='voxel',
-        levels=tuple(range(len(encoder.num_channels))),
-        normalize='none',
+        unit_levels=False,
         device=CPU,
     )
 

@@ -67,8 +67,8 @@ class Faint(HandMade):
 
 def cached(seed, most=20, encoder=HandMade):
     source = HierarchySource(
-        encoder(CPU), voxel_size=0.04, mode='nearest', query='voxel', levels=(0, 1, 2, 3, 4),
-        normalize='none', device=CPU,
+        encoder(CPU), voxel_size=0.04, mode='nearest', query='voxel', unit_levels=False,
+        device=CPU,
     )  # fmt: skip
     regimes = Regimes(RegimesSection(points_per_scene='5'), ['a/scene0', 'a/scene1'], 0)
     return cache_rows(source, [scene(0), scene(1)], regimes, most, seed)

@@ -11,6 +11,7 @@ from concerto_ros.errors import ConcertoError, ConfigError
 from training.protocol import nearest_places
 from training.protocol.cell_table import CellTable
 from training.protocol.hierarchy import Hierarchy, Level
+from training.protocol.level_set import make_level_set
 from training.protocol.nearest_places import PlaceSearch
 from training.protocol.sampling import SampledFeatures
 
@@ -269,38 +270,38 @@ def test_no_position_has_no_feature(mode):
 
 
 @pytest.mark.parametrize('mode', MODES)
-@pytest.mark.parametrize('normalize', ['none', 'level', 'whole', 'both'])
-def test_a_linear_map_is_that_of_the_features(mode, normalize):
+@pytest.mark.parametrize('is_unit', [False, True])
+def test_a_linear_map_is_that_of_the_features(mode, is_unit):
     sampled = SampledFeatures(
-        every_kind_of_level(), positions(50, -2, 14), mode, normalize=normalize
+        every_kind_of_level(), positions(50, -2, 14), mode, unit_levels=is_unit
     )
     weight, bias = torch.randn(5, 11), torch.randn(5)
     expected = all_rows(sampled) @ weight.t() + bias
     torch.testing.assert_close(sampled.linear(weight, bias), expected, atol=1e-5, rtol=1e-5)
 
 
-def sampled_on(device, hierarchy, mode, normalize):
+def sampled_on(device, hierarchy, mode, is_unit):
     """Return features and a linear map of them, computed on a device."""
     position = positions(50, -2, 14).to(device)
-    sampled = SampledFeatures(on_device(hierarchy, device), position, mode, normalize=normalize)
+    sampled = SampledFeatures(on_device(hierarchy, device), position, mode, unit_levels=is_unit)
     weight, bias = torch.ones(2, 11, device=device), torch.ones(2, device=device)
     return sampled.select(torch.arange(50, device=device)), sampled.linear(weight, bias)
 
 
 @pytest.mark.parametrize('mode', MODES)
-@pytest.mark.parametrize('normalize', ['none', 'both'])
-def test_devices_agree(mode, normalize, device):
+@pytest.mark.parametrize('is_unit', [False, True])
+def test_devices_agree(mode, is_unit, device):
     hierarchy = every_kind_of_level()
-    expected = sampled_on('cpu', hierarchy, mode, normalize)
-    for found, want in zip(sampled_on(device, hierarchy, mode, normalize), expected, strict=True):
+    expected = sampled_on('cpu', hierarchy, mode, is_unit)
+    for found, want in zip(sampled_on(device, hierarchy, mode, is_unit), expected, strict=True):
         torch.testing.assert_close(found.cpu(), want, atol=1e-5, rtol=1e-5)
 
 
 def test_everything_stays_on_its_device(pretended_cuda):  # noqa: F811
     hierarchy = every_kind_of_level()
     for mode in MODES:
-        expected = sampled_on('cpu', hierarchy, mode, 'none')
-        for found, want in zip(sampled_on('cuda', hierarchy, mode, 'none'), expected, strict=True):
+        expected = sampled_on('cpu', hierarchy, mode, False)
+        for found, want in zip(sampled_on('cuda', hierarchy, mode, False), expected, strict=True):
             assert found.device.type == 'cuda'
             torch.testing.assert_close(found.cpu(), want, atol=1e-5, rtol=1e-5)
 
@@ -316,16 +317,13 @@ def test_chunks_make_no_difference(monkeypatch):
         )
 
 
-def test_features_of_chosen_rows_and_levels_lie_side_by_side():
+def test_features_of_chosen_rows_lie_side_by_side():
     position = positions(50, 0, 12)
     sampled = SampledFeatures(bordered_hierarchy(), position, 'trilinear')
     assert sampled.layout == (('a', slice(0, 2)), ('b', slice(2, 5)), ('c', slice(5, 9)))
     rows = torch.tensor([4, 40, 4])
     expected = all_rows(sampled)[rows]
     torch.testing.assert_close(sampled.select(rows), expected)
-    outer = SampledFeatures(bordered_hierarchy(), position, 'trilinear', (0, 2))
-    assert outer.layout == (('a', slice(0, 2)), ('c', slice(2, 6)))
-    torch.testing.assert_close(outer.select(rows), expected[:, [0, 1, 5, 6, 7, 8]])
 
 
 def test_only_what_is_asked_for_is_looked_up(monkeypatch):
@@ -341,16 +339,12 @@ def test_only_what_is_asked_for_is_looked_up(monkeypatch):
     sampled.select(torch.tensor([5]))
 
 
-def test_lengths_are_made_equal_by_level_and_as_a_whole():
+def test_lengths_are_made_equal_by_level():
     hierarchy, position = bordered_hierarchy(), positions(20, 0, 12)
-    plain, level, whole, both = (
-        all_rows(SampledFeatures(hierarchy, position, 'trilinear', normalize=normalize))
-        for normalize in ('none', 'level', 'whole', 'both')
-    )
+    plain = all_rows(SampledFeatures(hierarchy, position, 'trilinear'))
+    level = all_rows(SampledFeatures(hierarchy, position, 'trilinear', unit_levels=True))
     parts = [normalize(part, dim=1) for part in plain.split([2, 3, 4], dim=1)]
     torch.testing.assert_close(level, torch.cat(parts, dim=1))
-    torch.testing.assert_close(whole, normalize(plain, dim=1))
-    torch.testing.assert_close(both, normalize(level, dim=1))
 
 
 def test_labels_of_coarse_cells_are_read_from_the_coarse_level_alone():
@@ -364,10 +358,9 @@ def test_labels_of_coarse_cells_are_read_from_the_coarse_level_alone():
     )
     parent = fine // 4
     truth = label[(parent[:, 0] * 4 + parent[:, 1]) * 4 + parent[:, 2]]
-    feats = [
-        all_rows(SampledFeatures(hierarchy, fine.double() + 0.5, 'nearest', levels))
-        for levels in ((0,), (1,), (0, 1))
-    ]
+    feat = all_rows(SampledFeatures(hierarchy, fine.double() + 0.5, 'nearest'))
+    sets = [make_level_set('', levels, (2, 2), is_unit=False) for levels in ((0,), (1,), (0, 1))]
+    feats = [levels.take(feat) for levels in sets]
     right = [(feat[:, -2:].argmax(1) == truth).float().mean() for feat in feats]
     assert right[0] < 0.6
     assert right[1] == right[2] == 1
@@ -398,15 +391,6 @@ def test_no_gradient_is_kept():
     assert not sampled.linear(torch.zeros(2, 3), torch.zeros(2)).requires_grad
 
 
-@pytest.mark.parametrize('levels', [(), (3,), (1, 0), (0, 0), (-1,)])
-def test_levels_that_are_not_there_are_refused(levels):
-    with pytest.raises(ConfigError, match='must be different numbers from 0 to 2, growing'):
-        SampledFeatures(bordered_hierarchy(), torch.zeros(1, 3).double(), 'nearest', levels)
-
-
-@pytest.mark.parametrize(('mode', 'normalize'), [('cubic', 'none'), ('nearest', 'some')])
-def test_unknown_modes_are_refused(mode, normalize):
-    with pytest.raises(ConfigError, match='features are sampled by'):
-        SampledFeatures(
-            bordered_hierarchy(), torch.zeros(1, 3).double(), mode, normalize=normalize
-        )
+def test_unknown_modes_are_refused():
+    with pytest.raises(ConfigError, match=r"features are sampled by .* got 'cubic'"):
+        SampledFeatures(bordered_hierarchy(), torch.zeros(1, 3).double(), 'cubic')

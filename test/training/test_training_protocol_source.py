@@ -65,8 +65,8 @@ class Centers:
 
 def make_source(encoder, **kwargs):
     options = {
-        'voxel_size': 0.05, 'mode': 'nearest', 'query': 'voxel', 'levels': (0,),
-        'normalize': 'none', 'device': CPU,
+        'voxel_size': 0.05, 'mode': 'nearest', 'query': 'voxel', 'unit_levels': False,
+        'device': CPU,
     }  # fmt: skip
     return HierarchySource(encoder, **{**options, **kwargs})
 
@@ -84,16 +84,16 @@ def test_voxels_lie_around_their_points():
     scene = scattered_scene()
     source = make_source(Centers(0.05))
     found = source(scene)
-    feat = found.features.select(found.inverse)
+    feat = found.features.select(found.inverse)[:, :3]
     assert (feat - torch.from_numpy(scene.coord)).abs().max() < 0.025 + 1e-5
-    assert (source.name, source.num_channels) == ('centers', 3)
+    assert (source.name, source.num_channels) == ('centers', 6)
 
 
 @pytest.mark.parametrize(('mine', 'reach'), [(0.02, 0.05), (0.11, 0.055 + 0.05)])
 def test_a_lattice_of_another_size_is_read_at_the_same_places(mine, reach):
     scene = scattered_scene()
     found = make_source(Centers(mine))(scene)
-    feat = found.features.select(found.inverse)
+    feat = found.features.select(found.inverse)[:, :3]
     # Half a cell of the encoder, or the way to an occupied one, beside half a voxel.
     is_read = feat.abs().sum(1) > 0
     assert is_read.float().mean() > 0.9
@@ -102,11 +102,11 @@ def test_a_lattice_of_another_size_is_read_at_the_same_places(mine, reach):
 
 def test_points_are_read_where_they_are():
     scene = scattered_scene()
-    found = make_source(Centers(0.05), query='point', levels=(1,))(scene)
+    found = make_source(Centers(0.05), query='point')(scene)
     assert found.inverse.tolist() == list(range(300))
-    feat = found.features.select(found.inverse)
+    feat = found.features.select(found.inverse)[:, 3:]
     assert (feat - torch.from_numpy(scene.coord)).abs().max() < 0.05 + 1e-5
-    between = make_source(Centers(0.05), query='point', mode='trilinear', levels=(0, 1))(scene)
+    between = make_source(Centers(0.05), query='point', mode='trilinear')(scene)
     assert between.features.select(found.inverse).shape == (300, 6)
 
 
@@ -124,7 +124,7 @@ class Shifted(Centers):
 
 @pytest.mark.parametrize('query', ['voxel', 'point'])
 def test_a_lattice_that_lies_elsewhere_is_refused(query):
-    source = make_source(Shifted(20.0), levels=(0, 1), query=query)
+    source = make_source(Shifted(20.0), query=query)
     with pytest.raises(
         ConcertoError, match='centers, scene: level "stride 1" has nothing to read'
     ):
@@ -133,7 +133,7 @@ def test_a_lattice_that_lies_elsewhere_is_refused(query):
 
 def test_the_share_of_places_without_a_cell_is_kept():
     def gaps(*scenes):
-        source = make_source(Shifted(torch.tensor([0.22, 0, 0]).double()), levels=(0, 1))
+        source = make_source(Shifted(torch.tensor([0.22, 0, 0]).double()))
         for scene in scenes:
             source(scene)
         return source.geometry.get('unread')
@@ -143,7 +143,7 @@ def test_the_share_of_places_without_a_cell_is_kept():
     assert 0 < gaps(one)['stride 2'] < gaps(one)['stride 1'] < 1
     mean = (gaps(one)['stride 1'] + gaps(other)['stride 1']) / 2
     assert gaps(one, other)['stride 1'] == pytest.approx(mean)
-    whole = make_source(Centers(0.05), levels=(0, 1))
+    whole = make_source(Centers(0.05))
     whole(scattered_scene())
     assert whole.geometry == {
         'voxel_size': 0.05, 'strides': [1, 2], 'unread': {'stride 1': 0, 'stride 2': 0},

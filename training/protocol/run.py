@@ -143,8 +143,7 @@ def _source(
         voxel_size=config.data.voxel_size,
         mode=s.mode,
         query=s.query,
-        levels=tuple(range(len(encoder.num_channels))),
-        normalize='level' if s.normalize in ('level', 'both') else 'none',
+        unit_levels=s.normalize in ('level', 'both'),
         device=device,
     )
 

@@ -1,6 +1,6 @@
 """Features of all levels of a hierarchy at any positions, side by side."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
@@ -31,7 +31,7 @@ _CHUNK = 1 << 14  # rows that are formed at once where a linear map needs them n
 
 
 class SampledFeatures:
-    """The features of chosen levels at V positions, finest first; formed only where asked for.
+    """The features of all levels at V positions, finest first; formed only where asked for.
 
     Memory grows with positions and occupied cells, not with the box around them.
 
@@ -44,12 +44,10 @@ class SampledFeatures:
             empty ones. released: with the arithmetic of the released code of masked scene
             modelling, at the centre of the base voxel. Levels without a stride give the mean of
             the three nearest places by inverse distance, in every mode.
-        levels: Indices of the levels, growing; None: all.
-        normalize: none; level: each level to length 1; whole: the row to length 1; both: one
-            after the other. Zeros stay zeros.
+        unit_levels: Give each level length 1; zeros stay zeros.
 
     Raises:
-        ConfigError: There is no such mode, way to normalise, or level.
+        ConfigError: There is no such mode.
         ConcertoError: Two cells of a level are equal.
     """
 
@@ -58,20 +56,16 @@ class SampledFeatures:
         hierarchy: Hierarchy,
         position: Tensor,
         mode: Mode,
-        levels: Sequence[int] | None = None,
-        normalize: Normalize = 'none',
+        *,
+        unit_levels: bool = False,
     ) -> None:
-        if mode not in get_args(Mode) or normalize not in get_args(Normalize):
-            raise ConfigError(
-                f'features are sampled by {get_args(Mode)} and normalised by '
-                f'{get_args(Normalize)}, got {mode!r} and {normalize!r}'
-            )
+        if mode not in get_args(Mode):
+            raise ConfigError(f'features are sampled by {get_args(Mode)}, got {mode!r}')
         self._hierarchy = hierarchy
         self._position = position.to(hierarchy.levels[0].coord.device)
         self._mode = mode
-        self._normalize = normalize
-        self._levels = self._check(range(len(hierarchy.levels)) if levels is None else levels)
-        self._searches = [_search(level) for level in self._chosen]
+        self._unit_levels = unit_levels
+        self._searches = [_search(level) for level in hierarchy.levels]
 
     @property
     def num_points(self) -> int:
@@ -83,7 +77,7 @@ class SampledFeatures:
         """Name and channels of each level."""
         parts = []
         start = 0
-        for level in self._chosen:
+        for level in self._hierarchy.levels:
             stop = start + level.feat.shape[1]
             parts.append((level.name, slice(start, stop)))
             start = stop
@@ -95,11 +89,8 @@ class SampledFeatures:
         parts = []
         for level, stencil in self._stencils(self._position[rows]):
             part = stencil.apply(level.feat)
-            is_unit = self._normalize in ('level', 'both')
-            parts.append(functional.normalize(part, dim=1) if is_unit else part)
-        whole = torch.cat(parts, dim=1)
-        is_unit = self._normalize in ('whole', 'both')
-        return functional.normalize(whole, dim=1) if is_unit else whole
+            parts.append(functional.normalize(part, dim=1) if self._unit_levels else part)
+        return torch.cat(parts, dim=1)
 
     @torch.no_grad()
     def unread(self, rows: Tensor) -> Tensor:
@@ -114,11 +105,11 @@ class SampledFeatures:
         Interpolation is linear, so each cell is mapped once, before it is read; not so where
         rows are normalised.
         """
-        if self._normalize != 'none':
+        if self._unit_levels:
             return self._linear_of_rows(weight, bias)
-        feat = self._chosen[0].feat
+        feat = self._hierarchy.levels[0].feat
         total = bias.to(feat).expand(self.num_points, -1).clone()
-        widths = [level.feat.shape[1] for level in self._chosen]
+        widths = [level.feat.shape[1] for level in self._hierarchy.levels]
         parts = torch.split(weight.to(feat), widths, dim=1)
         stencils = self._stencils(self._position)
         for (level, stencil), part in zip(stencils, parts, strict=True):
@@ -130,13 +121,9 @@ class SampledFeatures:
         feats = (self.select(part) for part in torch.split(rows, _CHUNK))
         return torch.cat([torch.addmm(bias.to(x), x, weight.to(x).t()) for x in feats])
 
-    @property
-    def _chosen(self) -> list[Level]:
-        return [self._hierarchy.levels[number] for number in self._levels]
-
     def _stencils(self, position: Tensor) -> Iterator[tuple[Level, Stencil]]:
         """Yield each level, and where it is read for some positions (R, 3)."""
-        for level, search in zip(self._chosen, self._searches, strict=True):
+        for level, search in zip(self._hierarchy.levels, self._searches, strict=True):
             yield level, self._stencil(level, search, position)
 
     def _stencil(self, level: Level, search: Search, position: Tensor) -> Stencil:
@@ -150,16 +137,6 @@ class SampledFeatures:
         extent = level.coord.amax(0) + 1 if len(level.coord) else level.coord.new_ones(3)
         center = (position.floor() + 0.5) / level.stride
         return in_chunks(lambda index: released(search, index, extent), center)
-
-    def _check(self, levels: Sequence[int]) -> tuple[int, ...]:
-        chosen = tuple(levels)
-        known = range(len(self._hierarchy.levels))
-        if not chosen or list(chosen) != sorted(set(chosen) & set(known)):
-            raise ConfigError(
-                f'levels {chosen} must be different numbers from {known.start} to '
-                f'{known.stop - 1}, growing'
-            )
-        return chosen
 
 
 def _search(level: Level) -> Search:

@@ -13,7 +13,7 @@ from training.evaluation.features import SceneFeatures
 from training.evaluation.voxels import voxels_and_origin
 from training.protocol.hierarchy import HierarchicalEncoder, Hierarchy
 from training.protocol.hierarchy_check import check_hierarchy
-from training.protocol.sampling import Mode, Normalize, SampledFeatures
+from training.protocol.sampling import Mode, SampledFeatures
 
 _log = logging.getLogger(__name__)
 Query = Literal['voxel', 'point']
@@ -23,7 +23,7 @@ _STEPS = 1 << 10  # per base voxel, to which centres are rounded: frames differ 
 
 
 class HierarchySource:
-    """Features of chosen levels of an encoder; a `FeatureSource` whose features are sampled.
+    """Features of all levels of an encoder; a `FeatureSource` whose features are sampled.
 
     Args:
         encoder: Asked once per call.
@@ -31,14 +31,13 @@ class HierarchySource:
         mode: As for `SampledFeatures`.
         query: voxel: places are the centres of the voxels of `scene_voxels`; point: the raw
             points themselves.
-        levels: Indices, growing.
-        normalize: As for `SampledFeatures`.
+        unit_levels: As for `SampledFeatures`.
         device: Where the encoder has its features.
 
     Attributes:
         name: Of the encoder.
-        num_channels: C of these levels together.
-        layout: Name and channels of each of these levels; empty before the first call.
+        num_channels: C of the levels together.
+        layout: Name and channels of each level; empty before the first call.
     """
 
     layout: tuple[tuple[str, slice], ...] = ()
@@ -50,16 +49,15 @@ class HierarchySource:
         voxel_size: float,
         mode: Mode,
         query: Query,
-        levels: tuple[int, ...],
-        normalize: Normalize,
+        unit_levels: bool,
         device: torch.device,
     ) -> None:
         self.name = encoder.name
-        self.num_channels = sum(encoder.num_channels[level] for level in levels)
+        self.num_channels = sum(encoder.num_channels)
         self._encoder = encoder
         self._voxel_size = voxel_size
         self._mode, self._query = mode, query
-        self._levels, self._normalize = levels, normalize
+        self._unit_levels = unit_levels
         self._device = device
         self._unread: list[Tensor] = []
         self._geometry: dict[str, Any] = {}
@@ -79,14 +77,14 @@ class HierarchySource:
         position, inverse = self._places(scene, hierarchy)
         try:
             features = SampledFeatures(
-                hierarchy, position, self._mode, self._levels, self._normalize
+                hierarchy, position, self._mode, unit_levels=self._unit_levels
             )
         except ConcertoError as err:
             raise ConcertoError(f'{self.name}, {scene.name}: {err}') from err
         self.layout = features.layout
         self._geometry = {
             'voxel_size': hierarchy.voxel_size,
-            'strides': [hierarchy.levels[level].stride for level in self._levels],
+            'strides': [level.stride for level in hierarchy.levels],
             'unread': self._look_for_gaps(features, scene.name),
         }
         return SceneFeatures(features=features, inverse=inverse)
