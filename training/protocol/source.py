@@ -59,7 +59,8 @@ class HierarchySource:
         self._mode, self._query = mode, query
         self._unit_levels = unit_levels
         self._device = device
-        self._unread: list[Tensor] = []
+        self._unread = torch.zeros(len(encoder.num_channels), dtype=torch.float64)
+        self._num_scenes = 0
         self._geometry: dict[str, Any] = {}
 
     @torch.no_grad()
@@ -122,8 +123,9 @@ class HierarchySource:
                     'origin and voxel_size of the hierarchy tell where its cells lie in the frame '
                     'of the scene, and data.voxel_size be no more than they are wide'
                 )
-        self._unread.append(unread.cpu())
-        mean = torch.stack(self._unread).mean(0).tolist()
+        self._unread = self._unread + unread.cpu().double()
+        self._num_scenes += 1
+        mean = (self._unread / self._num_scenes).tolist()
         return dict(zip(names, mean, strict=True))
 
     def _places(self, scene: LabelledScene, hierarchy: Hierarchy) -> tuple[Tensor, Tensor]:
