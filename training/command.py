@@ -92,9 +92,7 @@ def run_once(prog: str, tree: type[T], run: Callable[[T], Report], argv: Sequenc
     Returns:
         0, 2 after an error, told in one sentence, or 143 if a signal stopped it.
     """
-    logging.basicConfig(
-        level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S', stream=sys.stdout
-    )
+    _log_to_terminal()
     try:
         config = read_settings(tree, argv, prog)
         with stop_at_once():
