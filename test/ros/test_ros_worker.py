@@ -286,3 +286,11 @@ def test_the_logger_of_a_node_takes_every_severity(graph):
     for level in (logging.WARNING, logging.INFO, logging.DEBUG, logging.ERROR, logging.WARNING):
         logger.log(level, 'said before')  # rclpy raises when a line changes its severity
     end()
+
+
+def test_an_answer_whose_wake_up_was_lost_still_comes(graph, make_worker, monkeypatch):
+    worker = make_worker(lambda frame: None)
+    monkeypatch.setattr(worker._handover, '_guard', LogLines())  # which does not wake anyone
+    future = worker.run(lambda: 7)
+    graph.until(future.done)
+    assert future.result() == 7
