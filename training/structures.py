@@ -1,15 +1,14 @@
 """Values that cross module borders in training: scenes, views of them, batches, losses."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from concerto_ros.model import PointBatch
+from training.tensor_batch import TensorBatch
 
 IGNORED = -1  # label of points that belong to no class
 
@@ -147,7 +146,7 @@ class SceneViews:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ViewBatch:
+class ViewBatch(TensorBatch):
     """Views of B scenes as tensors on one device.
 
     Attributes:
@@ -189,23 +188,3 @@ class ViewBatch:
     def num_points(self) -> int:
         """Rows of all views."""
         return len(self.global_points) + len(self.local_points)
-
-    def to(self, device: torch.device | str) -> 'ViewBatch':
-        """Return the same batch on another device; a GPU takes pinned memory while others work."""
-        is_cuda = torch.device(device).type == 'cuda'
-        return self._each_tensor(lambda x: x.to(device, non_blocking=is_cuda))
-
-    def pin_memory(self) -> 'ViewBatch':
-        """Return the same batch in memory that a GPU reads by itself; loaders call it."""
-        return self._each_tensor(Tensor.pin_memory)
-
-    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'ViewBatch':
-        changed: dict[str, Any] = {}
-        for name in (f.name for f in fields(self)):
-            value = getattr(self, name)
-            if isinstance(value, Tensor):
-                changed[name] = change(value)
-            elif isinstance(value, PointBatch):
-                parts = {f.name: change(getattr(value, f.name)) for f in fields(value)}
-                changed[name] = PointBatch(**parts)
-        return replace(self, **changed)

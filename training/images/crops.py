@@ -3,8 +3,8 @@
 Source: Caron et al., DINO, arXiv 2104.14294, section 3.1; Zhou et al., iBOT, arXiv 2111.07832.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from training.images.config import CropsConfig
+from training.tensor_batch import TensorBatch
 
 _ASPECT = 4 / 3  # of the sides of a crop, at most
 _GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -50,7 +51,7 @@ class ImageItem(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageBatch:
+class ImageBatch(TensorBatch):
     """Crops of B images as tensors on one device.
 
     Attributes:
@@ -73,24 +74,6 @@ class ImageBatch:
     def num_points(self) -> int:
         """Pixels of all crops."""
         return (self.global_crops.numel() + self.local_crops.numel()) // 3
-
-    def to(self, device: torch.device | str) -> 'ImageBatch':
-        """Return the same batch on another device; a GPU takes pinned memory while others work."""
-        is_cuda = torch.device(device).type == 'cuda'
-        return self._each_tensor(lambda x: x.to(device, non_blocking=is_cuda))
-
-    def pin_memory(self) -> 'ImageBatch':
-        """Return the same batch in memory that a GPU reads by itself; loaders call it."""
-        return self._each_tensor(Tensor.pin_memory)
-
-    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'ImageBatch':
-        return replace(
-            self,
-            global_crops=change(self.global_crops),
-            global_box=change(self.global_box),
-            local_crops=change(self.local_crops),
-            local_box=change(self.local_box),
-        )
 
 
 def draw_crops(

@@ -1,17 +1,15 @@
 """Full views and crops of several scenes as tensors."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from concerto_ros.model import PointBatch
+from training.tensor_batch import TensorBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedBatch:
+class MaskedBatch(TensorBatch):
     """Two views of each of S scenes on one device.
 
     Attributes:
@@ -41,20 +39,3 @@ class MaskedBatch:
     def num_points(self) -> int:
         """Rows of all full views."""
         return len(self.full)
-
-    def to(self, device: torch.device | str) -> 'MaskedBatch':
-        """Return the same batch on another device; a GPU takes pinned memory while others work."""
-        is_cuda = torch.device(device).type == 'cuda'
-        return self._each_tensor(lambda x: x.to(device, non_blocking=is_cuda))
-
-    def pin_memory(self) -> 'MaskedBatch':
-        """Return the same batch in memory that a GPU reads by itself; loaders call it."""
-        return self._each_tensor(Tensor.pin_memory)
-
-    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> 'MaskedBatch':
-        full: dict[str, Any] = {
-            f.name: change(getattr(self.full, f.name)) for f in fields(self.full)
-        }
-        names = ('point_voxel', 'point_target', 'crop')
-        tensors: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
-        return replace(self, full=PointBatch(**full), **tensors)
