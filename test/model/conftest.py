@@ -1,7 +1,16 @@
+import importlib.util
+
 import pytest
 import torch
 
 from concerto_ros.model import BackboneConfig, PointBatch, PointTransformerV3
+from concerto_ros.model.sparse_conv import select_backend
+from concerto_ros.model.sparse_conv.selection import Backend
+
+HAS_SPCONV = importlib.util.find_spec('spconv') is not None
+BACKENDS = [('torch', 'cpu'), pytest.param(('torch', 'cuda'), marks=pytest.mark.gpu)]
+BACKENDS += [('spconv', 'cpu')]
+BACKENDS += [pytest.param(('spconv', 'cuda'), marks=pytest.mark.gpu)] if HAS_SPCONV else []
 
 
 def tiny_config(**changes):
@@ -57,3 +66,33 @@ def tiny_model_fixture():
 @pytest.fixture(name='random_points')
 def random_points_fixture():
     return random_points
+
+
+@pytest.fixture(params=BACKENDS, ids=str)
+def backend(request, monkeypatch):
+    """Yield what computes convolutions, with `convolve`, `down` and `up`, and its device."""
+    name, device = request.param
+    if name == 'spconv' and not HAS_SPCONV:
+        pytest.skip('spconv is not installed: it is optional, see README.md')
+    if device == 'cuda' and not torch.cuda.is_available():
+        pytest.skip('no CUDA device')
+    device = torch.device(device)
+    if (name, device.type) == ('spconv', 'cpu'):
+        yield from _spconv_on_one_thread(monkeypatch, device)
+    else:
+        yield select_backend(name, device), device
+
+
+def _spconv_on_one_thread(monkeypatch, device):
+    """Yield spconv on a CPU: it is refused there, but on one thread its results are right."""
+    from spconv.pytorch import ops
+
+    from concerto_ros.model.sparse_conv import spconv_backend, spconv_stride2
+
+    monkeypatch.setattr(ops, 'get_current_stream', lambda: 0)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    down, up = spconv_stride2.down, spconv_stride2.up
+    compute = Backend(name='spconv', convolve=spconv_backend.convolve, down=down, up=up, notice='')
+    yield compute, device
+    torch.set_num_threads(num_threads)

@@ -37,42 +37,12 @@ def gradients(y, *inputs):
     return torch.autograd.grad(y, inputs, torch.randn(y.shape, generator=generator).to(y))
 
 
-HAS_SPCONV = importlib.util.find_spec('spconv') is not None
-BACKENDS = [('torch', 'cpu'), pytest.param(('torch', 'cuda'), marks=pytest.mark.gpu)]
-BACKENDS += [('spconv', 'cpu')]
-BACKENDS += [pytest.param(('spconv', 'cuda'), marks=pytest.mark.gpu)] if HAS_SPCONV else []
-
-
-@pytest.fixture(params=BACKENDS, ids=str)
-def backend(request, monkeypatch):
-    """Yield the function of a backend, and a device to compute on."""
-    name, device = request.param
-    if name == 'spconv' and not HAS_SPCONV:
-        pytest.skip('spconv is not installed: it is optional, see README.md')
-    if device == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('no CUDA device')
-    device = torch.device(device)
-    if (name, device.type) != ('spconv', 'cpu'):
-        yield select_backend(name, device).convolve, device
-        return
-    # It is refused on a CPU, but on one thread it computes the same there, which tests the layout.
-    from spconv.pytorch import ops
-
-    from concerto_ros.model.sparse_conv import spconv_backend
-
-    monkeypatch.setattr(ops, 'get_current_stream', lambda: 0)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield spconv_backend.convolve, device
-    torch.set_num_threads(num_threads)
-
-
 # Narrow features differ in path from wide ones on a GPU, and in half precision.
 @pytest.mark.parametrize('in_channels', [5, 70])
 @pytest.mark.parametrize('kernel_size', [3, 5])
 @pytest.mark.parametrize('num_voxels', [0, 1, 2, 90, SIZE**3])
 def test_every_backend_equals_dense_convolution(backend, in_channels, kernel_size, num_voxels):
-    convolve, device = backend
+    convolve, device = backend[0].convolve, backend[1]
     layer = SubMConv3d(in_channels, 30, kernel_size).to(device)
     layer.convolve = convolve
     torch.nn.init.normal_(layer.bias)
@@ -90,7 +60,7 @@ def test_every_backend_equals_dense_convolution(backend, in_channels, kernel_siz
 
 
 def test_no_backend_lets_clouds_touch(backend):
-    convolve, device = backend
+    convolve, device = backend[0].convolve, backend[1]
     grid = torch.cat([voxels(90), voxels(80, seed=1)]).to(device)
     batch = torch.tensor([0] * 90 + [2] * 80, device=device)  # the cloud between is empty
     layer = SubMConv3d(5, 30).to(device)
@@ -184,7 +154,7 @@ def test_a_build_that_ends_the_process_ends_another_one(monkeypatch, code, expec
 def test_the_trial_runs_where_spconv_does():
     selection._failure.cache_clear()
     failure = selection._failure(torch.device('cpu'))
-    if HAS_SPCONV:
+    if importlib.util.find_spec('spconv'):
         assert failure == ''
     else:
         assert failure.endswith("No module named 'spconv'")

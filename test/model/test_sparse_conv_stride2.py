@@ -1,43 +1,12 @@
 """Convolution with stride two and its transpose, against dense ones, by every backend."""
 
-import importlib.util
-
 import pytest
 import torch
 from torch.nn.functional import conv3d, conv_transpose3d
 
-from concerto_ros.model.sparse_conv import DownConv3d, Halving, UpConv3d, select_backend
+from concerto_ros.model.sparse_conv import DownConv3d, Halving, UpConv3d
 
 SIZE = 6
-HAS_SPCONV = importlib.util.find_spec('spconv') is not None
-BACKENDS = [('torch', 'cpu'), pytest.param(('torch', 'cuda'), marks=pytest.mark.gpu)]
-BACKENDS += [('spconv', 'cpu')]
-BACKENDS += [pytest.param(('spconv', 'cuda'), marks=pytest.mark.gpu)] if HAS_SPCONV else []
-
-
-@pytest.fixture(params=BACKENDS, ids=str)
-def backend(request, monkeypatch):
-    """Yield the functions of a backend, and a device to compute on."""
-    name, device = request.param
-    if name == 'spconv' and not HAS_SPCONV:
-        pytest.skip('spconv is not installed: it is optional, see README.md')
-    if device == 'cuda' and not torch.cuda.is_available():
-        pytest.skip('no CUDA device')
-    device = torch.device(device)
-    if (name, device.type) != ('spconv', 'cpu'):
-        backend = select_backend(name, device)
-        yield backend.down, backend.up, device
-        return
-    # It is refused on a CPU, but on one thread it computes the same there, which tests the layout.
-    from spconv.pytorch import ops
-
-    from concerto_ros.model.sparse_conv import spconv_stride2
-
-    monkeypatch.setattr(ops, 'get_current_stream', lambda: 0)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield spconv_stride2.down, spconv_stride2.up, device
-    torch.set_num_threads(num_threads)
 
 
 def halving_of(counts, device='cpu', shift=0):
@@ -83,7 +52,7 @@ CLOUDS = pytest.mark.parametrize(
 
 @CLOUDS
 def test_down_equals_dense_convolution(backend, counts, shift):
-    down, _, device = backend
+    down, device = backend[0].down, backend[1]
     halving, cells = halving_of(counts, device, shift)
     layer = DownConv3d(5, 12).to(device)
     layer.compute = down
@@ -97,7 +66,7 @@ def test_down_equals_dense_convolution(backend, counts, shift):
 
 @CLOUDS
 def test_up_equals_dense_transposed_convolution(backend, counts, shift):
-    _, up, device = backend
+    up, device = backend[0].up, backend[1]
     halving, cells = halving_of(counts, device, shift)
     layer = UpConv3d(12, 5).to(device)
     layer.compute = up
@@ -111,9 +80,10 @@ def test_up_equals_dense_transposed_convolution(backend, counts, shift):
 
 
 def test_no_voxels_give_no_cells(backend):
-    down, up, device = backend
+    computed_by, device = backend
     halving, _ = halving_of((0, 0), device)
-    for layer, compute in ((DownConv3d(3, 4), down), (UpConv3d(3, 4), up)):
+    parts = (DownConv3d(3, 4), computed_by.down), (UpConv3d(3, 4), computed_by.up)
+    for layer, compute in parts:
         layer.to(device).compute = compute
         x = torch.zeros(0, 3, device=device, requires_grad=True)
         y = layer(x, halving)

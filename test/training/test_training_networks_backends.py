@@ -15,7 +15,6 @@ from training.masked_scene.config import MaskedConfig, NetworkSection
 from training.masked_scene.task import MaskedTask
 from training.networks import backends
 from training.networks.band_attention import attend_sdpa as band_by_sdpa
-from training.networks.band_attention import select_band
 from training.networks.make import make_network
 from training.networks.unet import in_plan_order
 from training.protocol.config import ProtocolConfig
@@ -45,13 +44,9 @@ def calls(monkeypatch):
         own = select_attention('sdpa', device, dtype)
         return replace(own, name=name, attend=counted('windows', windows_by_sdpa))
 
-    def band(name, device, dtype):
-        own = select_band('sdpa', device, dtype)
-        return replace(own, name=name, attend=counted('band', band_by_sdpa))
-
     monkeypatch.setattr(backends, 'select_backend', convolution)
     monkeypatch.setattr(backends, 'select_attention', attention)
-    monkeypatch.setattr(backends, 'select_band', band)
+    monkeypatch.setitem(backends.BAND_ATTENTION, 'flash', counted('band', band_by_sdpa))
     return called
 
 

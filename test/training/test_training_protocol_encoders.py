@@ -15,7 +15,7 @@ from training.evaluation.backbone_features import BackboneFeatures, load_backbon
 from training.evaluation.voxels import scene_voxels
 from training.masked_scene.config import NetworkSection
 from training.networks.make import make_network
-from training.networks.released_checkpoint import save_released
+from training.networks.released_checkpoint import PREFIX
 from training.protocol.config import ProtocolConfig
 from training.protocol.encoders import example, make_encoder
 from training.protocol.encoders.example import HandMade
@@ -87,7 +87,8 @@ def released_file(folder):
     """Write a nano network as the authors of the paper do; return path and network."""
     network = make_network(NetworkSection(kind='hunet', size='nano'))
     path = folder / 'released.pth'
-    save_released(network, path)
+    tensors = {f'{PREFIX}{name}': t for name, t in network.state_dict().items()}
+    torch.save({'state_dict': tensors}, path)
     return path, network
 
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from concerto_ros.config.tree import param, section
 from concerto_ros.errors import ConfigError
 from training.config import DataConfig, RunConfig
+from training.networks.config import BackendsSection
 
 _COARSEST = 'coarsest'
 T = TypeVar('T', int, float)
@@ -36,7 +37,7 @@ class MaskedViewsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkSection:
+class NetworkSection(BackendsSection):
     """The U-Net that is trained."""
 
     kind: Literal['hunet', 'concerto'] = param(
@@ -48,16 +49,6 @@ class NetworkSection:
         'of concerto: large, base, small, tiny or nano.',
     )
     drop_path: float = param(0.4, 'Largest share of dropped rows.', ge=0.0, le=0.9)
-    convolution: Literal['auto', 'torch', 'spconv'] = param(
-        'torch',
-        'What computes convolutions; auto: spconv where it can run, whose sums do not repeat bit '
-        'by bit.',
-    )
-    attention: Literal['auto', 'sdpa', 'flash'] = param(
-        'sdpa',
-        'What computes attention: PyTorch, or the package flash_attn in half precision; auto: '
-        'flash where it can run, unless run.precision is fp32.',
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from concerto_ros.model.attention import use_attention
 from concerto_ros.model.attention_backend import AttentionBackend, select_attention
 from concerto_ros.model.precision import DTYPES
 from concerto_ros.model.sparse_conv import Backend, select_backend, use_backend
-from training.networks.band_attention import select_band
+from training.networks.band_attention import BAND_ATTENTION
 from training.networks.hunet import HUNet
 
 
@@ -34,10 +34,9 @@ def use_backends(
     dtype = DTYPES[number_format]
     convolve = select_backend(convolution, device)
     attend = select_attention(attention, device, dtype)
-    band = select_band(attention, device, dtype)
     use_backend(network, convolve)
     use_attention(network, attend)
     for part in network.modules():
         if isinstance(part, HUNet):
-            part.attend = band.attend
+            part.attend = BAND_ATTENTION[attend.name]
     return convolve, attend

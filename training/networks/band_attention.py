@@ -4,40 +4,15 @@ Unlike windows, which cut a cloud in pieces, the band slides: there is no border
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from concerto_ros.model.attention_backend import select_attention
-
 # Called as `attend_sdpa`.
 Attend = Callable[[Tensor, Sequence[int], int, float], Tensor]
 
 _HALF = (torch.float16, torch.bfloat16)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BandBackend:
-    """A way to compute attention along a band.
-
-    Attributes:
-        name: 'sdpa' or 'flash'.
-        attend: The function, called as `attend_sdpa`.
-        notice: What was taken and why, one sentence for people.
-    """
-
-    name: str
-    attend: Attend
-    notice: str
-
-
-def select_band(name: str, device: torch.device, dtype: torch.dtype) -> BandBackend:
-    """Choose how attention is computed, by the rules and with the errors of `select_attention`."""
-    chosen = select_attention(name, device, dtype)
-    attend = {'sdpa': attend_sdpa, 'flash': attend_flash}[chosen.name]
-    return BandBackend(name=chosen.name, attend=attend, notice=chosen.notice)
 
 
 def attend_sdpa(qkv: Tensor, counts: Sequence[int], reach: int, dropout: float) -> Tensor:
@@ -89,3 +64,7 @@ def attend_flash(qkv: Tensor, counts: Sequence[int], reach: int, dropout: float)
         half.contiguous(), ends, max(counts), dropout_p=dropout, window_size=(reach, reach)
     )
     return y.to(qkv.dtype)
+
+
+# By the name of what `select_attention` chooses.
+BAND_ATTENTION: dict[str, Attend] = {'sdpa': attend_sdpa, 'flash': attend_flash}

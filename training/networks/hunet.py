@@ -32,7 +32,7 @@ class HUNet(UNet):
 
     Attributes:
         config: Its numbers.
-        attend: What computes attention, from `select_band`.
+        attend: What computes attention, a function of `BAND_ATTENTION`.
         noise: Generator on the CPU that draws the order of the curves anew at every level, with
             attention dropout also in eval mode: so does the released inference, which therefore
             never repeats itself. None: neither. Dropout takes global random numbers.

@@ -7,7 +7,7 @@ beside it are left out.
 from pathlib import Path
 
 from concerto_ros.errors import CheckpointError, ConfigError
-from concerto_ros.weights_file import read_weights_file, write_weights
+from concerto_ros.weights_file import read_weights_file
 from training.checkpoint import tensor_difference
 from training.networks.hunet import HUNet
 from training.networks.hunet_config import SIZES
@@ -43,13 +43,3 @@ def load_released(path: Path, size: str) -> HUNet:
         raise CheckpointError(f'{path}: numbers of {PREFIX}{damaged} are not finite')
     network.load_state_dict(own)
     return network.eval().requires_grad_(False)
-
-
-def save_released(network: HUNet, path: Path) -> None:
-    """Write a file that `load_released` and the code of the authors read.
-
-    Raises:
-        CheckpointError: The suffix is unknown, or the file cannot be written.
-    """
-    tensors = {f'{PREFIX}{name}': tensor for name, tensor in network.state_dict().items()}
-    write_weights(path, {}, tensors)

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 from concerto_ros.config.tree import param, section
 from concerto_ros.errors import ConfigError
 from training.evaluation.config import DataSection
+from training.networks.config import BackendsSection
 from training.protocol.instances.config import InstanceSection
 from training.protocol.sampling import Mode, Normalize
 from training.protocol.source import Query
@@ -43,7 +44,7 @@ class RunSection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderSection:
+class EncoderSection(BackendsSection):
     """What is judged."""
 
     name: str = param(
@@ -57,16 +58,6 @@ class EncoderSection:
         False,
         'Of msm:FILE: infer as its authors do, with attention dropout and curves in random order; '
         'then no two calls agree.',
-    )
-    convolution: Literal['auto', 'torch', 'spconv'] = param(
-        'torch',
-        'What computes convolutions; auto: spconv where it can run, whose sums do not repeat bit '
-        'by bit.',
-    )
-    attention: Literal['auto', 'sdpa', 'flash'] = param(
-        'sdpa',
-        'What computes attention: PyTorch, or the package flash_attn in half precision; auto: '
-        'flash where it can run, unless run.precision is fp32.',
     )
 
 
