@@ -288,14 +288,6 @@ class VoxelReading(VoxelTables):
         group_key = group_key.to(self.device)
         return self._groups(unpack_blocks(group_key), submap_of(group_key << PLACE_BITS))
 
-    def groups_of_chunks(self, chunk_key: Tensor) -> Groups:
-        """Return all groups of chunks (C,) that there are, with their surface."""
-        self.refresh()
-        chunk = self._index.chunks(chunk_key)
-        block = self._index.blocks_of_chunks(chunk[chunk >= 0])
-        group = torch.unique(pack_blocks(*_group(self._index.block_keys[block])))
-        return self._groups(unpack_blocks(group), submap_of(group << PLACE_BITS))
-
     def _groups(self, key: Tensor, submap: Tensor) -> Groups:
         steps = torch.arange(GROUP_BLOCKS, device=self.device)
         children = torch.cartesian_prod(steps, steps, steps)

@@ -113,24 +113,21 @@ def cache_rows(
         if 0 in voxels:
             voxels[0] = draw_rows(voxels[0], voxels_per_scene, scene_generator(seed, number))
         kept = torch.unique(torch.cat(list(voxels.values())))
-        labelled = {
-            count: LabelledRows(
-                row=torch.searchsorted(kept, chosen),
-                label=labels[count][chosen],
-                scene=torch.full_like(chosen, number),
-            )
-            for count, chosen in voxels.items()
-        }
-        feat = half_features(
-            found.features.select(kept.to(found.inverse.device)),
-            f'{scene.name}: features of {source.name}',
-            'set sampling.normalize=level or linear.features=augmented',
-            [part.stop - part.start for _, part in source.layout],
-        )
         offset, has_offset = _objects(scene, found, kept, targets)
-        parts.append(
-            _SceneRows(feat=feat, labelled=labelled, offset=offset, has_offset=has_offset)
+        rows = _SceneRows(
+            feat=_features(source, scene, found, kept),
+            labelled={
+                count: LabelledRows(
+                    row=torch.searchsorted(kept, chosen),
+                    label=labels[count][chosen],
+                    scene=torch.full_like(chosen, number),
+                )
+                for count, chosen in voxels.items()
+            },
+            offset=offset,
+            has_offset=has_offset,
         )
+        parts.append(rows)
     return _joined(parts)
 
 
@@ -159,6 +156,18 @@ def _labels(
         )
         for count in regimes.counts
     }
+
+
+def _features(
+    source: HierarchySource, scene: LabelledScene, found: SceneFeatures, kept: Tensor
+) -> Tensor:
+    """Return the (R, C) float16 features of the voxels that are kept, on the CPU."""
+    return half_features(
+        found.features.select(kept.to(found.inverse.device)),
+        f'{scene.name}: features of {source.name}',
+        'set sampling.normalize=level or linear.features=augmented',
+        [part.stop - part.start for _, part in source.layout],
+    )
 
 
 def _objects(
