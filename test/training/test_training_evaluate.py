@@ -12,6 +12,7 @@ import torch
 from concerto_ros.config.tree import build, read_plain_yaml
 from concerto_ros.errors import CheckpointError, ConfigError, SourceError
 from training.evaluate import main
+from training.evaluation.class_lists import class_list
 from training.protocol import run
 from training.protocol.config import ProtocolConfig
 from training.protocol.deviations import deviations
@@ -460,5 +461,8 @@ def test_the_settings_that_are_shipped_can_be_read(root, name):
     config = build(ProtocolConfig, values)
     assert config.run.published == ('none' if name == 'rooms' else name)
     assert config.linear.epochs == {'rooms': 12, 's3dis': 100}.get(name, 200)
+    excluded = {name for name in config.instances.excluded.split(', ') if name}
+    assert excluded == (set() if name == 's3dis' else {'wall', 'floor'})
+    assert excluded <= set(class_list(config.data.vocabulary).names)
     beside = deviations(config).keys() - {'cache.voxels_per_scene', 'knn.bank_per_class'}
     assert (beside == set()) == (name != 'rooms')

@@ -32,9 +32,9 @@ class InstanceSection:
     momentum: float = param(0.9, 'Of SGD.', ge=0.0, le=1.0)
     weight_decay: float = param(0.0001, 'Of SGD.', ge=0.0)
     excluded: str = param(
-        'wall, floor, ceiling',
-        'Classes without objects, by commas; those that data.vocabulary lacks have no effect. '
-        'Published: wall, floor on ScanNet, none on S3DIS.',
+        'wall, floor',
+        'Classes without objects, by commas. Published: wall, floor on ScanNet and ScanNet200, '
+        'none on S3DIS; rooms55 has a ceiling besides.',
     )
     clusters: Literal['shifted', 'both'] = param(
         'shifted',
