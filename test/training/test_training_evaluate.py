@@ -133,6 +133,7 @@ def test_the_command_prints_the_table_and_writes_it(tiny_split, judged, tmp_path
     }  # fmt: skip
     assert content['deviations']['linear.epochs'] == {'run': 1, 'published': 200}
     assert 'linear.bias' not in content['deviations']
+    assert ', linear.epochs 1 (200), linear.warmup_epochs 0 (2)\n' in shown
     assert set(content['code']) == {'concerto_ros', 'git', 'torch', 'numpy', 'python'}
     assert content['machine'] == {'device': 'cpu', 'threads': torch.get_num_threads()}
     assert [name[-6:] for name in content['scenes']['validation']] == [
@@ -410,6 +411,7 @@ def test_the_hash_of_the_data_knows_what_is_read(evaluate, tiny_split, judged, t
         ({'regimes.point_list': 'no'}, r'"regimes\.point_list" has no effect'),
         ({'linear.warmup_epochs': '10'}, r'"linear\.warmup_epochs" must be less'),
         ({'probes': 'instances', 'instances.excluded': 'left wal'}, 'names left wal, and data'),
+        ({'run.published': 's3dis'}, 's3dis has 13 classes, and data.vocabulary custom has 2'),
         ({'run.output': '/dev/null/x'}, '"run.output" /dev/null/x cannot be made'),
     ],
 )  # fmt: skip
@@ -460,6 +462,7 @@ def test_the_settings_that_are_shipped_can_be_read(root, name):
     values = read_plain_yaml(root / 'config' / 'training' / f'evaluate_{name}.yaml')
     config = build(ProtocolConfig, values)
     assert config.run.published == ('none' if name == 'rooms' else name)
+    config = build(ProtocolConfig, {'probes': 'linear,knn,instances'}, config)
     assert config.linear.epochs == {'rooms': 12, 's3dis': 100}.get(name, 200)
     excluded = {name for name in config.instances.excluded.split(', ') if name}
     assert excluded == (set() if name == 's3dis' else {'wall', 'floor'})

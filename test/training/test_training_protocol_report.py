@@ -5,8 +5,19 @@ from dataclasses import replace
 
 import pytest
 
+from concerto_ros.config.tree import build
+from concerto_ros.errors import ConfigError
 from training.comparison.report import interval
-from training.protocol.reference import END_TO_END, FULL, OBJECTS_END_TO_END, published
+from training.evaluation.class_lists import class_list
+from training.protocol.config import ProtocolConfig
+from training.protocol.deviations import deviations
+from training.protocol.reference import (
+    END_TO_END,
+    FULL,
+    OBJECTS_END_TO_END,
+    check_classes,
+    published,
+)
 from training.protocol.regimes import Regime
 from training.protocol.report import EncoderReport, Entry, ProtocolReport
 
@@ -83,6 +94,30 @@ def test_a_thinned_bank_is_told():
     full, thinned = entry(0, 0.5, 'knn'), replace(entry(1, 0.5, 'knn'), num_left_out=360)
     assert 'bank' not in report([full]).table()
     assert 'knn compares with 10 % of the cached voxels' in report([full, thinned]).table()
+
+
+def test_what_is_not_as_published_is_told_below():
+    deviations = {'linear.epochs': {'run': 9, 'published': 200},
+                  'linear.bias': {'run': False, 'published': True}}  # fmt: skip
+    told = replace(report([entry(0, 0.5)]), deviations=deviations).table()
+    last = (
+        'differs from the published settings in: linear.epochs 9 (200), linear.bias false (true)\n'
+    )
+    assert told.endswith(f'\n\n{last}')
+    assert 'differs' not in report([entry(0, 0.5)]).table()
+
+
+def test_settings_of_probes_that_nobody_asked_for_do_not_differ():
+    config = build(ProtocolConfig, {'probes': 'linear', 'knn.k': 3, 'linear.epochs': 9})
+    assert list(deviations(config)) == ['linear.epochs']
+
+
+def test_published_results_are_those_of_the_same_classes():
+    for data_set, vocabulary in (('scannet', 'scannet20'), ('s3dis', 's3dis13')):
+        check_classes(data_set, class_list(vocabulary))
+    check_classes('none', class_list('rooms55'))
+    with pytest.raises(ConfigError, match='scannet has 20 classes, and data'):
+        check_classes('scannet', class_list('s3dis13'))
 
 
 def test_objects_have_a_table_of_their_own():

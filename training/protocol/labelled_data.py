@@ -11,6 +11,7 @@ from training.evaluation.probe_scenes import ProbeScenes
 from training.evaluation.results import files_hash
 from training.protocol.config import ProtocolConfig
 from training.protocol.instances.config import InstanceSection
+from training.protocol.reference import check_classes
 
 _CLOUD = ('coord', 'color', 'normal')
 _OBJECTS = 'instance'
@@ -46,11 +47,13 @@ def labelled_data(config: ProtocolConfig) -> LabelledData:
     """Return the scenes that the settings name.
 
     Raises:
-        ConfigError: No split is named, or a scene is both to learn from and to judge by.
+        ConfigError: No split is named, a scene is both to learn from and to judge by, or classes
+            are not those of the published results or of `instances.excluded`.
         SourceError: A split cannot be read, or labels or objects of a scene are missing.
     """
     data = config.data
     classes = class_list(data.vocabulary)
+    check_classes(config.run.published, classes)
     train, validation = (
         ProbeScenes(f'data.{part}', splits, data.segment, len(classes.names))
         for part, splits in (('train', data.train), ('validation', data.validation))

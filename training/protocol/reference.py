@@ -6,12 +6,15 @@ scenes, in percent, without a spread.
 
 from typing import NamedTuple
 
+from concerto_ros.errors import ConfigError
+from training.evaluation.class_lists import CLASS_LISTS, ClassList
 from training.protocol.regimes import Regime
 
 FULL = Regime(1.0, 0)
 END_TO_END = 'trained end to end'
 OBJECTS_END_TO_END = 'objects, trained end to end'
-_SETS = ('scannet', 'scannet200', 's3dis')
+_VOCABULARY = {'scannet': 'scannet20', 'scannet200': 'scannet200', 's3dis': 's3dis13'}
+_SETS = tuple(_VOCABULARY)
 _SHARES = (0.01, 0.05, 0.1, 0.2)
 _COUNTS = (20, 50, 100, 200)
 
@@ -72,6 +75,23 @@ class Published(NamedTuple):
     name: str
     regime: Regime
     percent: float
+
+
+def check_classes(data_set: str, classes: ClassList) -> None:
+    """Refuse published results on other classes than one's own.
+
+    Raises:
+        ConfigError: The data set (`run.published`) has other classes.
+    """
+    if data_set not in _SETS:
+        return
+    wanted = CLASS_LISTS[_VOCABULARY[data_set]]
+    if set(classes.names) != set(wanted):
+        raise ConfigError(
+            f'"run.published" {data_set} has {len(wanted)} classes, and data.vocabulary '
+            f'{classes.vocabulary} has {len(classes.names)}, not the same: leave run.published '
+            f'out, or judge on that data with data.vocabulary={_VOCABULARY[data_set]}'
+        )
 
 
 def published(data_set: str) -> list[Published]:

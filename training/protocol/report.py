@@ -118,9 +118,7 @@ class ProtocolReport:
         tables = [self._table('linear', [p for p in probes if p != 'instances'])]
         if 'instances' in probes:
             tables.append(self._table('instances', ['instances']))
-        return '\n'.join(
-            [self._heading(), *filter(None, [*tables, self._thinned(), self._left_out()])]
-        )
+        return '\n'.join([self._heading(), *filter(None, [*tables, *self._remarks()])])
 
     def for_the_node(self) -> str:
         """Return nothing: the node has probes of its own (`training.probe`)."""
@@ -147,6 +145,17 @@ class ProtocolReport:
         of_what = 'probes and draws, encoder fixed' if is_fixed else 'encoders, probes and draws'
         interval_told = ' (95 % interval of the mean)' if len(self.encoders) >= _LEAST else ''
         return f'standard deviation{interval_told} over {of_what}'
+
+    def _remarks(self) -> tuple[str, ...]:
+        return self._thinned(), self._left_out(), self._deviating()
+
+    def _deviating(self) -> str:
+        """Return what is not as published, if anything."""
+        told = [
+            f'{name} {json.dumps(values["run"])} ({json.dumps(values["published"])})'
+            for name, values in self.deviations.items()
+        ]
+        return f'differs from the published settings in: {", ".join(told)}\n' if told else ''
 
     def _thinned(self) -> str:
         """Return what a thinned bank does to scores, if there was one."""
