@@ -18,6 +18,7 @@ from training.networks.make import make_network
 from training.networks.released_checkpoint import PREFIX
 from training.protocol.config import ProtocolConfig
 from training.protocol.encoders import example, make_encoder
+from training.protocol.encoders.concerto import ConcertoEncoder
 from training.protocol.encoders.example import HandMade
 from training.protocol.encoders.facts import weights_sha256
 from training.protocol.encoders.unet import nearest_points
@@ -267,7 +268,21 @@ def test_parameters_are_those_that_the_maps_need(kind, scene):
         assert encoder.facts['parameters'] == needed, family
 
 
-def test_a_voxel_is_its_point_nearest_to_the_centre(scene):
+def test_an_encoder_says_the_same_under_a_decoder_and_alone(scene):
+    below = encoder_of('masked:random#concerto/nano', 'encoder')
+    alone = ConcertoEncoder(below.network.backbone, 'alone', VOXEL_SIZE, CPU, 'fp32')
+    assert below.facts['voxels'] == alone.facts['voxels'] == 'mean of their points'
+    for level, expected in zip(below(scene).levels, alone(scene).levels, strict=True):
+        cells, rows = torch.unique(level.coord, dim=0, return_inverse=True)
+        others, their_rows = torch.unique(expected.coord, dim=0, return_inverse=True)
+        assert torch.equal(cells, others)
+        found, same = level.feat[rows.argsort()], expected.feat[their_rows.argsort()]
+        torch.testing.assert_close(found, same, atol=1e-4, rtol=1e-4)
+
+
+def test_a_voxel_of_the_published_network_is_its_point_nearest_to_the_centre(scene):
+    facts = encoder_of('masked:random#hunet/nano').facts
+    assert facts['voxels'] == 'point nearest to the centre'
     points, origin = nearest_points(scene, VOXEL_SIZE, CPU)
     voxels = scene_voxels(scene, Recipe(voxel_size=VOXEL_SIZE), CPU)
     assert torch.equal(points.grid_coord, voxels.points.grid_coord)

@@ -30,6 +30,7 @@ class ConcertoUNet(UNet):
     """
 
     encoder_parts = ('backbone',)
+    mean_voxels = True  # as the node feeds the encoder
 
     def __init__(self, config: BackboneConfig, depth: int = 1) -> None:
         super().__init__()
@@ -63,7 +64,7 @@ class ConcertoUNet(UNet):
 
     def encode(self, points: PointBatch, plan: Plan) -> list[Tensor]:
         """Return the (M_l, E_l) features of all stages, see `UNet`."""
-        return [level.feat for level in self.backbone(points, plan=plan).levels]
+        return [level.feat for level in self.backbone(points, plan=_of_its_cells(plan)).levels]
 
     def decode(
         self, feats: Sequence[Tensor], rows: Sequence[Tensor] | None, token: Tensor, plan: Plan
@@ -87,6 +88,13 @@ class ConcertoUNet(UNet):
         for i, block in enumerate(cast(nn.ModuleList, self.blocks[level])):
             x = block(x, stage, stage.windows[i % len(stage.windows)])
         return x
+
+
+def _of_its_cells(plan: Plan) -> Plan:
+    """Return the plan of the same voxels for points that come in the order of its cells."""
+    voxels = plan.stages[0].cells
+    cells = replace(voxels, inverse=torch.arange(len(voxels), device=voxels.key.device))
+    return replace(plan, stages=(replace(plan.stages[0], cells=cells), *plan.stages[1:]))
 
 
 class _Up(nn.Module):

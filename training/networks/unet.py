@@ -18,6 +18,7 @@ class UNet(nn.Module):
         encoder_channels: Of the encoder's output at each level, finest first.
         channels: Of the decoder's output at each level, finest first.
         token_channels: Of the encoder's output at the coarsest level.
+        mean_voxels: A voxel to be judged by is the mean of its points, and not one of them.
         depth: Of the curves at each stage, for `make_plan`; None: as every cloud needs.
     """
 
@@ -26,6 +27,7 @@ class UNet(nn.Module):
     encoder_channels: tuple[int, ...]
     channels: tuple[int, ...]
     token_channels: int
+    mean_voxels: bool = False
     depth: tuple[int, ...] | None = None
 
     @property

@@ -41,7 +41,7 @@ class ConcertoEncoder:
         self.name = name
         self.num_channels = network.config.enc_channels
         self.last = len(self.num_channels) - 1
-        self.facts = network_facts(network, voxel_size)
+        self.facts = network_facts(network, voxel_size, mean_voxels=True)
         self.network = frozen(network, device)
         self._strides = tuple(accumulate((1, *network.config.stride), mul))
         self._voxel_size = voxel_size

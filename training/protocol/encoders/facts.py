@@ -15,12 +15,15 @@ def frozen(network: N, device: torch.device) -> N:
     return network.to(device).eval().requires_grad_(False)
 
 
-def network_facts(network: nn.Module, voxel_size: float) -> Mapping[str, str | int]:
-    """Return number of parameters, hash of the weights, and voxel size."""
+def network_facts(
+    network: nn.Module, voxel_size: float, *, mean_voxels: bool
+) -> Mapping[str, str | int]:
+    """Return number of parameters, hash of the weights, and what is made of the points."""
     return {
         'parameters': num_parameters(network),
         'weights': f'sha256:{weights_sha256(network)}',
         'voxel_size': f'{voxel_size:g} m',
+        'voxels': 'mean of their points' if mean_voxels else 'point nearest to the centre',
     }
 
 

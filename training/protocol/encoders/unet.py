@@ -60,7 +60,7 @@ class UNetEncoder:
         final = _Map('decoder', 0) if self._has_decoder else self._maps[-1]
         self.last = self._maps.index(final)
         self.facts: Mapping[str, str | int] = {
-            **network_facts(network, voxel_size),
+            **network_facts(network, voxel_size, mean_voxels=network.mean_voxels),
             'parameters': num_parameters(*_parts(network, family)),
             'family': family,
             'inference': network.inference,
@@ -73,8 +73,9 @@ class UNetEncoder:
     @torch.no_grad()
     def __call__(self, scene: LabelledScene) -> Hierarchy:
         """Return the features of a scene, finest level first."""
-        points, origin = nearest_points(scene, self._voxel_size, self._device)
         network = self.network
+        make_voxels = mean_points if network.mean_voxels else nearest_points
+        points, origin = make_voxels(scene, self._voxel_size, self._device)
         plan = make_plan(points.grid_coord, points.offset, network.geometry, depth=network.depth)
         points = in_plan_order(points, plan)
         token = torch.zeros(network.token_channels, device=self._device)
@@ -99,6 +100,18 @@ def _parts(network: UNet, family: Family) -> list[nn.Module]:
     if family != 'encoder':
         return [network]
     return [network.get_submodule(name) for name in network.encoder_parts]
+
+
+def mean_points(
+    scene: LabelledScene, voxel_size: float, device: torch.device
+) -> tuple[PointBatch, Tensor]:
+    """Return the voxels of a scene, each as the mean of its points, and their origin.
+
+    In training a voxel is one of its points, drawn; the node, and what else judges a Concerto
+    encoder, give it means.
+    """
+    prepared, origin = voxels_and_origin(scene, voxel_size, device)
+    return prepared.points, origin
 
 
 def nearest_points(
