@@ -83,8 +83,30 @@ def save_state(folder: Path, state: TrainingState, *, keep: bool = False) -> Pat
     return last
 
 
-def load_state(path: Path) -> TrainingState:
+def state_file(source: Path) -> Path:
+    """Return the state in the folder of a run; other sources unchanged.
+
+    Raises:
+        CheckpointError: A folder is neither that of a run nor one of weights.
+    """
+    if (source / LAST).exists():
+        return source / LAST
+    if not source.is_dir() or (source / 'model.safetensors').exists():
+        return source
+    raise CheckpointError(
+        f'{source}: this folder holds no {LAST}, which a run writes after run.save_every steps: '
+        'name the run.output of a run, or a file of weights'
+    )
+
+
+def load_state(
+    path: Path, *, cure: str = 'name a last.pth or step_N.pth of a run'
+) -> TrainingState:
     """Read a state on the CPU; no code in the file is run.
+
+    Args:
+        path: Of the state.
+        cure: What can be done about a file that is none, for the message.
 
     Raises:
         CheckpointError: The file is missing, damaged, or no state of our training.
@@ -94,10 +116,9 @@ def load_state(path: Path) -> TrainingState:
         return TrainingState(**content)
     except FileNotFoundError as err:
         raise CheckpointError(f'{path}: there is no such file') from err
-    except Exception as err:  # what damaged files raise is open-ended
+    except Exception as err:  # what damaged files raise is open-ended, and no advice for users
         raise CheckpointError(
-            f'{path}: is no whole state of training ({type(err).__name__}: {err}); delete it to '
-            'start anew, or copy a step_N.pth of the run in its place'
+            f'{path}: is no whole state of training, but damaged or something else; {cure}'
         ) from err
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from concerto_ros.errors import CheckpointError, ConcertoError
 from concerto_ros.model import CheckpointReport, load_checkpoint, save_checkpoint
-from training.checkpoint import LAST
+from training.checkpoint import state_file
 
 
 def export(
@@ -35,7 +35,7 @@ def export(
         CheckpointError: The source is missing, damaged or holds no such network, a number is too
             large for float16, or the target cannot be written.
     """
-    model, report = load_checkpoint(_state_of(source), network=network)
+    model, report = load_checkpoint(state_file(source), network=network)
     if network == 'teacher' and network not in report.prefix:
         raise CheckpointError(f'{report.path}: holds no teacher, only one backbone')
     if half:
@@ -44,18 +44,6 @@ def export(
             raise CheckpointError(f'{report.path}: numbers are too large for --half')
     save_checkpoint(model, target, report.origin)
     return report
-
-
-def _state_of(source: Path) -> Path:
-    """Return the state in the folder of a run; other sources unchanged."""
-    if (source / LAST).exists():
-        return source / LAST
-    if not source.is_dir() or (source / 'model.safetensors').exists():
-        return source
-    raise CheckpointError(
-        f'{source}: this folder holds no {LAST}, which a run writes after run.save_every steps: '
-        'name the run.output of a run, or a file of weights'
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

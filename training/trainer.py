@@ -216,7 +216,8 @@ class Trainer:
 
     def _load(self, path: Path) -> int:
         """Load a checkpoint into objective and optimiser; return its step."""
-        state = load_state(path)
+        cure = 'delete it to start anew, or copy a step_N.pth of the run in its place'
+        state = load_state(path, cure=cure)
         for name in sorted(set(self._settings) | set(state.settings)):
             before, now = state.settings.get(name), self._settings.get(name)
             if before != now and name not in _FREE:

@@ -5,6 +5,8 @@ masked:FILE             U-Net of a state of training.pretrain_masked; masked:FIL
                         masked:random#KIND/SIZE: untrained, as training begins with this seed
 msm:FILE                released network of masked scene modelling; msm:FILE#SIZE for another size
 python:MODULE:FUNCTION  FUNCTION(device) returns the encoder; example.py is one
+
+The folder of a run stands for the last state in it.
 """
 
 import sys
@@ -15,8 +17,11 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from concerto_ros.box import BOX
 from concerto_ros.config.tree import build
-from concerto_ros.errors import ConfigError
+from concerto_ros.errors import CheckpointError, ConfigError
+from concerto_ros.published_weights import PUBLISHED
+from training.checkpoint import state_file
 from training.evaluation.backbone_features import RANDOM
 from training.evaluation.results import files_hash
 from training.masked_scene.config import NetworkSection
@@ -29,6 +34,7 @@ from training.protocol.encoders.masked import load_masked, new_network
 from training.protocol.encoders.unet import UNetEncoder
 from training.protocol.hierarchy import HierarchicalEncoder
 from training.protocol.hierarchy_check import check_encoder
+from training.weights_kind import WHAT, kinds_of
 
 E = TypeVar('E', ConcertoEncoder, UNetEncoder)
 _RELEASED, _OWN = 'released', 'python'
@@ -71,9 +77,13 @@ def make_encoder(config: ProtocolConfig, seed: int, device: torch.device) -> Hie
             'encoder.name must be concerto:CHECKPOINT, masked:FILE, msm:FILE or '
             f'python:MODULE:FUNCTION, got "{name}"'
         )
-    asked = _Request(name, file, option, config, seed, device)
+    asked = _Request(name, _file_of(kind, file), option, config, seed, device)
     _refuse_what_has_no_effect(asked, kind)
-    encoder = makers[kind](asked)
+    try:
+        encoder = makers[kind](asked)
+    except CheckpointError as err:
+        _refuse_another_kind(asked, kind, err)
+        raise
     check_encoder(encoder, name)
     return encoder
 
@@ -93,6 +103,28 @@ def code_of(config: ProtocolConfig, seed: int) -> dict[str, str]:
 
 def _asked_name(config: ProtocolConfig, seed: int) -> str:
     return config.encoder.name.replace('{seed}', str(seed))
+
+
+def _file_of(kind: str, file: str) -> str:
+    """Return the last state where a folder of a run is named; other names unchanged."""
+    path = Path(file)
+    if kind == _OWN or file in (*BOX, *PUBLISHED) or not path.is_dir():
+        return file
+    found = state_file(path)
+    return file if found == path else str(found)
+
+
+def _refuse_another_kind(asked: _Request, kind: str, err: CheckpointError) -> None:
+    """Say how a file must be named that is sound, but of another kind than it was asked for as.
+
+    Raises:
+        CheckpointError: It is such a file.
+    """
+    kinds = kinds_of(asked.file)
+    if kinds and kind not in kinds:
+        raise CheckpointError(
+            f'{asked.name}: is {WHAT[kinds[0]]}: judge it as {kinds[0]}:{asked.file}'
+        ) from err
 
 
 def _refuse_what_has_no_effect(asked: _Request, kind: str) -> None:

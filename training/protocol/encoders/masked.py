@@ -34,8 +34,8 @@ def load_masked(path: Path, part: str) -> tuple[UNet, float]:
     }
     if not settings:
         raise CheckpointError(
-            f'{path}: is a state of another training than pretrain_masked: judge the encoder in '
-            f'it as concerto:{path}'
+            f'{path}: is a state of another training than training.pretrain_masked: name one of '
+            'its own'
         )
     network = new_network(build(NetworkSection, settings))
     _fill(network, state.state_dict, f'{part}.', path)
