@@ -266,7 +266,7 @@ def test_every_way_of_sampling_gives_other_scores(evaluate, setting, options):
     found = set()
     for option in options:
         report = evaluate(
-            probes='linear', sampling__levels='2,3', linear__epochs=8, **{setting: option}
+            option, probes='linear', sampling__levels='2,3', linear__epochs=8, **{setting: option}
         )
         found.add(tuple(report.entries[0].scores.values()))
     assert len(found) == len(options)
@@ -334,6 +334,43 @@ def test_what_was_found_with_a_seed_is_written_before_the_next(evaluate, tmp_pat
     content = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert {entry['seed'] for entry in content['entries']} == {0}
     assert list(json.loads((tmp_path / 'out' / 'lists.json').read_text())) == ['0']
+
+
+def test_results_of_other_settings_are_not_replaced(evaluate, tmp_path):
+    evaluate(linear__epochs=1)
+    before = (tmp_path / 'out' / 'results.json').read_text()
+    other = f'python:{__name__}:of_seed_0'
+    told = (
+        rf'"run.output" .*out holds other results: encoder.name was python:{__name__}:Counting '
+        rf'and is now {other}, linear.epochs was 1 and is now 2; name another folder by run.output'
+    )
+    with pytest.raises(ConfigError, match=told):
+        evaluate(linear__epochs=2, encoder__name=other)
+    assert (tmp_path / 'out' / 'results.json').read_text() == before
+    with pytest.raises(ConfigError, match=r'results: run.seeds .* and is now 3 and 1 more;'):
+        evaluate(knn__k=3, knn__bank_per_class=5, run__seeds='1', linear__epochs=2)
+
+
+@pytest.mark.parametrize('text', ['{"entries": []}', '[]', 'nothing', '{"settings": 1}'])
+def test_what_another_command_left_is_not_replaced(evaluate, tmp_path, text):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'results.json').write_text(text)
+    with pytest.raises(ConfigError, match=r'out/results.json is not of training.evaluate: name'):
+        evaluate(linear__epochs=1)
+
+
+def test_the_same_settings_begin_anew(evaluate, tmp_path):
+    first = evaluate(linear__epochs=1, run__seeds='0,1')
+    results = tmp_path / 'out' / 'results.json'
+    content = json.loads(results.read_text())
+    content['entries'] = content['entries'][:4]  # interrupted after a seed
+    results.write_text(json.dumps(content))
+    again = evaluate(linear__epochs=1, run__seeds='0,1', run__num_threads=torch.get_num_threads())
+    assert [e.scores for e in again.entries] == [e.scores for e in first.entries]
+    assert len(json.loads(results.read_text())['entries']) == 8
+    assert {path.name for path in results.parent.iterdir()} == {
+        'table.md', 'results.json', 'lists.json'
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize('lacking', ['segment20', 'instance'])

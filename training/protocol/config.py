@@ -24,7 +24,11 @@ PROBES = ('linear', 'knn', 'instances')
 class RunSection:
     """Where the protocol runs and what it leaves behind."""
 
-    output: str = param('runs/evaluate', 'Folder of table.md, results.json and lists.json.')
+    output: str = param(
+        'runs/evaluate',
+        'Folder of table.md, results.json and lists.json; one of its own for each encoder and '
+        'question.',
+    )
     seeds: str = param(
         '0,1,2', 'Starts of all random numbers, by commas; the table says how far apart they are.'
     )

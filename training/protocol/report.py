@@ -10,6 +10,8 @@ from typing import Any
 
 from concerto_ros.config.tree import Value
 from training.comparison.report import interval
+from training.datasets.whole_file import written_whole
+from training.protocol.earlier_results import RESULTS
 from training.protocol.reference import END_TO_END, OBJECTS_END_TO_END, published
 from training.protocol.regimes import Regime
 
@@ -129,7 +131,8 @@ class ProtocolReport:
         (folder / 'table.md').write_text(self.table())
         content = {**asdict(self), 'entries': [_content(entry) for entry in self.entries]}
         lists = content.pop('lists')
-        (folder / 'results.json').write_text(json.dumps(content, indent=1) + '\n')
+        with written_whole(folder / RESULTS) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=1) + '\n')
         (folder / 'lists.json').write_text(json.dumps(lists) + '\n')
 
     def _heading(self) -> str:

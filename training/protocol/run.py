@@ -14,6 +14,7 @@ from training.evaluation.results import make_folder
 from training.origin import settings_of, source_of_run
 from training.protocol.config import ProtocolConfig
 from training.protocol.deviations import deviations
+from training.protocol.earlier_results import refuse_other_results
 from training.protocol.encoders import code_of, depends_on_seed, make_encoder
 from training.protocol.hierarchy import HierarchicalEncoder
 from training.protocol.judges import pass_scenes
@@ -29,11 +30,12 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
     """Judge an encoder with every seed, and write table.md, results.json and lists.json.
 
     What can be refused without looking at a scene is refused at once; what was found with a seed
-    is written before the next one. On a CPU the same settings give the same scores, bit for bit,
-    with equally many threads.
+    is written before the next one; the same settings begin anew and replace it. On a CPU they give
+    the same scores, bit for bit, with equally many threads.
 
     Raises:
-        ConfigError: A setting does not fit, or the folder cannot be written.
+        ConfigError: A setting does not fit, or the folder cannot be written or holds results of
+            other settings.
         CheckpointError: Weights cannot be used.
         SourceError: A split or scene cannot be read.
         BackendUnavailable: A library is missing.
@@ -42,6 +44,7 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
     if config.run.num_threads:
         torch.set_num_threads(config.run.num_threads)
     device, folder = choose_device(config.run.device), make_folder(config.run.output)
+    refuse_other_results(folder, settings_of(config))
     data = labelled_data(config)
     attempts = _attempts(config, data, device)
     report = ProtocolReport(
