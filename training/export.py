@@ -11,8 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from concerto_ros.errors import CheckpointError, ConcertoError
-from concerto_ros.model import CheckpointReport, load_checkpoint, save_checkpoint
+from concerto_ros.model import (
+    CheckpointReport,
+    PointTransformerV3,
+    load_checkpoint,
+    save_checkpoint,
+)
 from training.checkpoint import state_file
+from training.weights_kind import WHAT, kinds_of
 
 
 def export(
@@ -32,10 +38,10 @@ def export(
             features must be trained on the rounded file.
 
     Raises:
-        CheckpointError: The source is missing, damaged or holds no such network, a number is too
-            large for float16, or the target cannot be written.
+        CheckpointError: The source is missing, damaged or holds no such network, or one that the
+            node does not run, a number is too large for float16, or the target cannot be written.
     """
-    model, report = load_checkpoint(state_file(source), network=network)
+    model, report = _load(state_file(source), network)
     if network == 'teacher' and network not in report.prefix:
         raise CheckpointError(f'{report.path}: holds no teacher, only one backbone')
     if half:
@@ -44,6 +50,21 @@ def export(
             raise CheckpointError(f'{report.path}: numbers are too large for --half')
     save_checkpoint(model, target, report.origin)
     return report
+
+
+def _load(path: Path, network: str) -> tuple[PointTransformerV3, CheckpointReport]:
+    """Do as `load_checkpoint`, and tell what can be done with networks that the node lacks."""
+    try:
+        return load_checkpoint(path, network=network)
+    except CheckpointError as err:
+        kinds = kinds_of(path)
+        if not kinds or 'concerto' in kinds:
+            raise
+        raise CheckpointError(
+            f'{path}: is {WHAT[kinds[0]]} with network.kind=hunet, which the node does not run: '
+            f'judge it as {kinds[0]}:{path} by training.evaluate, or train one with '
+            'network.kind=concerto'
+        ) from err
 
 
 def main(argv: Sequence[str] | None = None) -> int:

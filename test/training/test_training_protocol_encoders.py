@@ -331,7 +331,7 @@ def test_what_cannot_be_imported_is_named(name):
 
 def test_a_state_of_another_training_is_refused(tmp_path):
     path = masked_state(tmp_path, settings={'data.voxel_size': 0.02})
-    with pytest.raises(CheckpointError, match=f'judge the encoder in it as concerto:{path}'):
+    with pytest.raises(CheckpointError, match=f'judge it as concerto:{path}'):
         encoder_of(f'masked:{path}')
 
 

@@ -261,7 +261,7 @@ def test_a_damaged_state_is_named(tmp_path):
     train(PullTask(tmp_path, num_steps=2))
     path = tmp_path / LAST
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(CheckpointError, match=r'last.pth: is no whole state .*; delete it to start'):
+    with pytest.raises(CheckpointError, match=r'no whole state .*; delete it to start anew'):
         train(PullTask(tmp_path))
 
 

@@ -8,6 +8,7 @@ from concerto_ros.errors import CheckpointError
 from concerto_ros.model import save_checkpoint
 from training.checkpoint import LAST, TrainingState, save_state
 from training.evaluation.backbone_features import load_backbone
+from training.export import export
 from training.masked_scene.config import NetworkSection
 from training.networks.make import make_network
 from training.networks.released_checkpoint import PREFIX
@@ -88,3 +89,12 @@ def test_no_advice_of_a_library_is_passed_on(tmp_path):
         path.write_text(text)
         with pytest.raises(CheckpointError, match=r'again \(it is no file that torch writes\)$'):
             encoder_of(f'concerto:{path}')
+
+
+@pytest.mark.parametrize(('make', 'kind'), [(state, 'masked'), (released, 'msm')])
+def test_networks_that_the_node_does_not_run_are_not_exported(tmp_path, make, kind):
+    path = make(tmp_path)
+    cause = f'^{path}: is a .* with network.kind=hunet, which the node does not run: judge it as '
+    with pytest.raises(CheckpointError, match=f'{cause}{kind}:{path} by training.evaluate, or'):
+        export(path, tmp_path / 'out.safetensors')
+    assert not (tmp_path / 'out.safetensors').exists()
