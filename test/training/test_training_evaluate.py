@@ -119,8 +119,10 @@ def test_the_command_prints_the_table_and_writes_it(tiny_split, judged, tmp_path
     shown = capsys.readouterr().out
     assert status == 0
     assert (output / 'table.md').read_text() in shown
-    assert 'hand-made: 5 levels, 35 channels; mean of 2 seeds' in shown
+    assert 'hand-made: 35 channels of all levels; mean of 2 seeds' in shown
     assert re.search(r'\| knn \| all \| 100 % \| all \| [\d.]+ ± ', shown)
+    assert 'Levels: 0 = 1:1 (4 cm), 1 = 1:2 (8 cm), ' in shown
+    assert '4 = 1:16 (64 cm); last is 4. Scenes: 4 for training, 4 for validation.' in shown
     content = json.loads((output / 'results.json').read_text())
     keys = [(e['seed'], e['probe'], e['levels']) for e in content['entries']]
     assert keys == [

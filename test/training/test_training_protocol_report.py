@@ -50,9 +50,21 @@ def report(entries, data_set='none', weights='same'):
 
 def test_a_row_is_the_mean_over_seeds_with_its_spread():
     table = report([entry(seed, miou) for seed, miou in enumerate((0.5, 0.6, 0.7))]).table()
-    assert table.startswith('mine: 2 levels, 7 channels; mean of 3 seeds')
+    assert table.startswith('mine: 7 channels of all levels; mean of 3 seeds')
     # standard deviation 10, interval 60 -+ 4.303 * 10 / sqrt(3)
     assert '| linear | all | 100 % | all | 60.00 ± 10.00 (35.16 .. 84.84) |' in table
+
+
+def test_numbers_of_levels_scenes_and_absent_classes_are_explained():
+    made = report([entry(0, 0.5)])
+    assert 'Levels: 0 = a, 1 = b; last is 1. Scenes: 2 for training, 1 for val' in made.table()
+    told = 'Classes that do not occur in validation count 0 in mIoU and mAcc; "mIoU of present" le'
+    assert told in made.table()
+    geometry = {'voxel_size': 0.02, 'strides': [2, None]}
+    seen = replace(made, encoders=[replace(made.encoders[0], geometry=geometry)])
+    assert 'Levels: 0 = a (4 cm), 1 = b (places); last is 1.' in seen.table()
+    objects = entry(0, 0, 'instances', map=0.1, map50=0.2, map25=0.3)
+    assert 'Classes' not in report([objects]).table()
 
 
 def test_two_seeds_have_no_interval():
@@ -86,7 +98,7 @@ def test_where_no_objects_were_looked_for_is_told():
 
 def test_a_single_seed_has_no_spread():
     table = report([entry(0, 0.5, regime=Regime(1.0, 20))]).table()
-    assert table.startswith('mine: 2 levels, 7 channels; one seed, in percent')
+    assert table.startswith('mine: 7 channels of all levels; one seed, in percent')
     assert '| linear | all | 100 % | 20 | 50.00 | 50.00 | 50.00 | 50.00 |' in table
 
 

@@ -139,7 +139,31 @@ class ProtocolReport:
         names = ', '.join(dict.fromkeys(encoder.name for encoder in self.encoders))
         widths, num_seeds = [w for _, w in self.encoders[0].levels], len(self.encoders)
         shown = f'mean of {num_seeds} seeds ± {self._spread()}' if num_seeds > 1 else 'one seed'
-        return f'{names}: {len(widths)} levels, {sum(widths)} channels; {shown}, in percent\n'
+        return (
+            f'{names}: {sum(widths)} channels of all levels; {shown}, in percent\n\n'
+            f'{self._levels()} {self._scenes()}\n'
+        )
+
+    def _levels(self) -> str:
+        """Return what the numbers of levels mean."""
+        first = self.encoders[0]
+        sizes = _sizes(first.geometry) or [''] * len(first.levels)
+        told = [
+            f'{number} = {name}{size}'
+            for number, ((name, _), size) in enumerate(zip(first.levels, sizes, strict=True))
+        ]
+        return f'Levels: {", ".join(told)}; last is {first.last}.'
+
+    def _scenes(self) -> str:
+        """Return how many there are, and what becomes of classes that they lack."""
+        train, validation = self.num_scenes
+        told = f'Scenes: {train} for training, {validation} for validation.'
+        if all(entry.probe == 'instances' for entry in self.entries):
+            return told
+        return (
+            f'{told} Classes that do not occur in validation count 0 in mIoU and mAcc; '
+            '"mIoU of present" leaves them out.'
+        )
 
     def _spread(self) -> str:
         """Return what the numbers beside a mean are, and what they are a spread of."""
@@ -216,6 +240,14 @@ def _content(entry: Entry) -> dict[str, Any]:
     del content['regime']
     scores = {name: None if math.isnan(x) else x for name, x in entry.scores.items()}
     return {**content, **entry.regime._asdict(), 'scores': scores}
+
+
+def _sizes(geometry: Mapping[str, Any]) -> list[str]:
+    """Return how large the cells of each level are; nothing if no scene has been seen."""
+    return [
+        ' (places)' if stride is None else f' ({100 * stride * geometry["voxel_size"]:g} cm)'
+        for stride in geometry.get('strides', ())
+    ]
 
 
 def _told(regime: Regime) -> str:
