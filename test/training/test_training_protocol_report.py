@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import statistics
 from dataclasses import replace
 
@@ -141,16 +142,41 @@ def test_objects_have_a_table_of_their_own():
 
 def test_published_rows_stand_below_those_they_can_be_compared_with():
     table = report([entry(0, 0.5, regime=FEW)], 'scannet').table()
+    assert 'instances' not in table
     assert '| published: linear, MSM (HUNet) | all | 1 % | all | 35.1 |  |  |  |' in table
-    assert '| published: trained end to end, HUNet | all | 1 % | all | 19.7 |  |  |  |' in table
+    assert '| published: trained end to end, HUNet | - | 1 % | all | 19.7 |  |  |  |' in table
     assert 'knn' not in table
     assert '100 %' not in table
     assert 'published' not in report([entry(0, 0.5)]).table()
     objects = entry(0, 0, 'instances', map=0.1, map50=0.2, map25=0.3)
     table = report([objects], 'scannet').table()
     assert '| published: instances, MSM (HUNet) | all | 100 % | all | 44.4 |  |  |' in table
-    assert '| published: objects, trained end to end, HUNet | all | 100 % | all | 65.5 |' in table
+    assert '| published: objects, trained end to end, HUNet | - | 100 % | all | 65.5 |' in table
     assert 'published: trained end to end' not in table
+
+
+def test_published_rows_stand_directly_below_ours_of_their_probe_and_regime():
+    made = [
+        replace(entry(seed, 0.5, probe, regime), levels=levels)
+        for seed in (0, 1) for regime in (FULL, FEW, Regime(1.0, 7))
+        for probe in ('linear', 'knn') for levels in ('last', 'all')
+    ]  # fmt: skip
+    lines = report(made, 'scannet').table().splitlines()
+    rows = [line.split(' | ')[:3] for line in lines if re.match(r'\| \w', line)][1:]
+    found = []
+    for probe, levels, scenes in rows:
+        one = ' '.join([probe.split(',')[0][2:], levels, scenes])
+        found += [one] * (found[-1:] != [one])
+    of_regime = [
+        'linear last {}', 'linear all {}', 'published: linear all {}',
+        'knn last {}', 'knn all {}', 'published: knn all {}', 'published: trained end to end - {}',
+    ]  # fmt: skip
+    few_points = [row for row in of_regime if 'published' not in row]  # of 7 nothing is known
+    assert found == [
+        *(row.format('100 %') for row in of_regime),
+        *(row.format('1 %') for row in of_regime),
+        *(row.format('100 %') for row in few_points),
+    ]
 
 
 @pytest.mark.parametrize(('data_set', 'probe', 'name', 'regime', 'percent'), [

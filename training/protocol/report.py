@@ -3,10 +3,10 @@
 import json
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from concerto_ros.config.tree import Value
 from training.comparison.report import interval
@@ -15,6 +15,7 @@ from training.protocol.earlier_results import RESULTS
 from training.protocol.reference import END_TO_END, OBJECTS_END_TO_END, published
 from training.protocol.regimes import Regime
 
+K = TypeVar('K', str, Regime)
 _LEAST = 3  # seeds, of which an interval tells something
 _COLUMNS = {
     'linear': {'mIoU': 'miou', 'mIoU of present': 'miou_of_present', 'mAcc': 'macc',
@@ -54,11 +55,6 @@ class Entry:
     classes: Mapping[str, Mapping[str, Any]]
     seconds: float
     num_left_out: int = 0
-
-    @property
-    def row(self) -> tuple[str, str, Regime]:
-        """What entries of different seeds have in common."""
-        return self.probe, self.levels, self.regime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,32 +203,46 @@ class ProtocolReport:
 
     def _table(self, kind: str, probes: Sequence[str]) -> str:
         columns = _COLUMNS[kind]
-        rows: dict[tuple[str, str, Regime], list[Entry]] = {}
-        for entry in self.entries:
-            if entry.probe in probes:
-                rows.setdefault(entry.row, []).append(entry)
-        if not rows:
+        mine = [entry for entry in self.entries if entry.probe in probes]
+        if not mine:
             return ''
         titles = ['probe', 'levels', 'scenes', 'points', *columns]
         lines = [f'| {" | ".join(titles)} |', '|' + '---|' * len(titles)]
-        for (probe, levels, regime), entries in rows.items():
-            cells = [_spread([e.scores[key] for e in entries]) for key in columns.values()]
-            lines.append(f'| {probe} | {levels} | {_told(regime)} | {" | ".join(cells)} |')
-        lines += self._published(rows, ' | ' * (len(columns) - 1))
+        by_regime = _grouped(mine, lambda entry: entry.regime)
+        for regime, of_regime in by_regime.items():
+            by_probe = _grouped(of_regime, lambda entry: entry.probe)
+            for probe, of_probe in by_probe.items():
+                lines += _rows(of_probe, columns)
+                lines += self._published(probe, regime, 'all', len(columns))
+            trained = OBJECTS_END_TO_END if kind == 'instances' else END_TO_END
+            lines += self._published(trained, regime, '-', len(columns))
         return '\n'.join(lines) + '\n'
 
-    def _published(self, rows: Collection[tuple[str, str, Regime]], empty: str) -> list[str]:
-        """Return lines of what is published for the probes and regimes of some rows."""
-        shown = {(probe, regime) for probe, _, regime in rows}
-        shown |= {
-            (OBJECTS_END_TO_END if probe == 'instances' else END_TO_END, regime)
-            for probe, _, regime in rows
-        }
+    def _published(self, probe: str, regime: Regime, levels: str, num_columns: int) -> list[str]:
+        """Return lines of what is published of a probe in a regime."""
+        empty = ' | ' * (num_columns - 1)
         return [
-            f'| published: {probe}, {name} | all | {_told(regime)} | {percent:.1f}{empty} |'
-            for probe, name, regime, percent in published(self.published)
-            if (probe, regime) in shown
+            f'| published: {probe}, {found.name} | {levels} | {_told(regime)} '
+            f'| {found.percent:.1f}{empty} |'
+            for found in published(self.published)
+            if (found.probe, found.regime) == (probe, regime)
         ]
+
+
+def _grouped(entries: Sequence[Entry], key: Callable[[Entry], K]) -> dict[K, list[Entry]]:
+    """Return entries by what some of them have in common, in the order of the first of each."""
+    groups: dict[K, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(key(entry), []).append(entry)
+    return groups
+
+
+def _rows(entries: Sequence[Entry], columns: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each set of levels; entries are of one probe and regime."""
+    for levels, of_seeds in _grouped(entries, lambda entry: entry.levels).items():
+        first = of_seeds[0]
+        cells = [_spread([entry.scores[key] for entry in of_seeds]) for key in columns.values()]
+        yield f'| {first.probe} | {levels} | {_told(first.regime)} | {" | ".join(cells)} |'
 
 
 def _content(entry: Entry) -> dict[str, Any]:
