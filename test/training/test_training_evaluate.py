@@ -482,14 +482,16 @@ def test_scenes_without_any_label_are_told(tiny_split, judged, tmp_path, capsys,
 
 def test_a_list_of_other_scenes_is_told(tiny_split, judged, tmp_path, capsys):
     (tmp_path / '50.txt').write_text('scene0707_00\n')
-    torch.save({'scene0': np.array([700])}, tmp_path / 'points')
+    points = {f'scene{i}': np.arange(5) for i in range(4)}
+    points['scene2'][-1] = 700
+    torch.save(points, tmp_path / 'points')
     config = tmp_path / 'empty.yaml'
     config.write_text('')
     for changes, sentence in (
         ({'regimes.scene_shares': '0.5', 'regimes.scene_list': f'{tmp_path}/{{percent}}.txt'},
-         'names none of the training scenes, such as scene0'),
+         '0 of 1 listed scenes are in data.train: scene0707_00 is not, choose the list'),
         ({'regimes.points_per_scene': '5', 'regimes.point_list': f'{tmp_path}/points'},
-         'names no points of this scene, or more than its 600'),
+         'names point 700, and this scene has 600: choose'),
     ):  # fmt: skip
         values = {**settings(tiny_split, tmp_path / 'out', judged), **changes}
         assert main([str(config), *(f'{n}={value}' for n, value in values.items())]) == 2

@@ -1,9 +1,10 @@
 """Few scenes, or few labelled points of each: what there is to learn from."""
 
-from collections.abc import Callable, Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from training.protocol.config import RegimesSection
 from training.protocol.scene_names import SceneNames
 from training.structures import IGNORED
 
-T = TypeVar('T')
 Segment = NDArray[np.int64]
 
 
@@ -33,7 +33,7 @@ class Regime(NamedTuple):
     @property
     def title(self) -> str:
         """For people."""
-        points = f'{self.points_per_scene} points each' if self.points_per_scene else 'all points'
+        points = f'points of each: {self.points_per_scene or "all"}'
         return f'{100 * self.scene_share:g} % of the scenes, {points}'
 
 
@@ -49,7 +49,8 @@ class Regimes:
         all: Shares with all labels, then all scenes with few.
 
     Raises:
-        ConfigError: A list cannot be read, or names none of the scenes, or one of several.
+        ConfigError: A list cannot be read, names scenes that are not there or one of several, or
+            has not as many points of each scene as it should.
     """
 
     def __init__(self, config: RegimesSection, paths: Sequence[str], seed: int) -> None:
@@ -59,7 +60,7 @@ class Regimes:
         self._names, self._seed = SceneNames(paths), seed
         self._scenes = {share: self._choose(share, config.scene_list) for share, _ in self.all}
         self._points = {
-            count: self._by_number(config.point_list.replace('{count}', str(count)))
+            count: self._listed_points(config.point_list.replace('{count}', str(count)), count)
             for _, count in self.all
             if count and config.point_list
         }
@@ -88,7 +89,7 @@ class Regimes:
             scene: Its number.
 
         Raises:
-            SourceError: The list of points does not know the scene, or does not fit it.
+            SourceError: The list of points does not fit the scene.
         """
         few = (
             self._listed(segment, count, scene)
@@ -108,15 +109,32 @@ class Regimes:
         }
         return {'scenes': scenes, 'points': {str(n): kept for n, kept in self._kept.items()}}
 
-    def _by_number(self, path: str) -> Mapping[int | None, NDArray[np.int64]]:
-        return {self._names.number(name): rows for name, rows in _read_points(path).items()}
+    def _listed_points(self, path: str, count: int) -> Mapping[int, NDArray[np.int64]]:
+        """Return the points of each training scene by its number."""
+        listed = {self._names.number(name): rows for name, rows in _read_points(path).items()}
+        names = self._names.short
+        lacking = [name for number, name in enumerate(names) if number not in listed]
+        if lacking:
+            raise ConfigError(
+                f'"regimes.point_list" {path} has no points of {len(lacking)} of {len(names)} '
+                f'scenes in data.train, such as {lacking[0]}: choose the list that was made for '
+                'data.train'
+            )
+        most = max(len(rows) for rows in listed.values())  # small scenes may have fewer
+        if most != count:
+            raise ConfigError(
+                f'"regimes.point_list" {path} has {most} points of a scene, and '
+                f'regimes.points_per_scene names {count}: choose the list of that number, with '
+                '{count} in its name'
+            )
+        return {number: listed[number] for number in range(len(names))}
 
     def _listed(self, segment: Segment, count: int, scene: int) -> Segment:
-        chosen = self._points[count].get(scene)
-        if chosen is None or chosen.max(initial=0) >= len(segment):
+        chosen = self._points[count][scene]
+        if chosen.max(initial=0) >= len(segment):
             raise SourceError(
-                f'{self._names.short[scene]}: "regimes.point_list" names no points of this scene, '
-                f'or more than its {len(segment)}: choose the list that was made for this data'
+                f'{self._names.short[scene]}: "regimes.point_list" names point {chosen.max()}, '
+                f'and this scene has {len(segment)}: choose the list that was made for this data'
             )
         few = np.full_like(segment, IGNORED)
         few[chosen] = segment[chosen]
@@ -127,33 +145,49 @@ class Regimes:
         if not pattern or share == 1:
             return choose_scenes(scenes, share, self._seed)
         path = Path(pattern.replace('{percent}', f'{100 * share:g}'))
-        listed = _told('regimes.scene_list', path, lambda: path.read_text().split())
+        listed = _read_names(path)
         numbers = {self._names.number(name) for name in listed}
         chosen = [number for number in scenes if number in numbers]
-        if not chosen:
+        if not chosen or None in numbers:
+            strange = [name for name in listed if self._names.number(name) is None]
             raise ConfigError(
-                f'"regimes.scene_list" {path} names none of the training scenes, such as '
-                f'{self._names.short[0]}: choose the list that was made for data.train'
+                f'"regimes.scene_list" {path}: {len(listed) - len(strange)} of {len(listed)} '
+                f'listed scenes are in data.train: {"".join(f"{n} is not, " for n in strange[:1])}'
+                f'choose the list that was made for its scenes, such as {self._names.short[0]}'
             )
         return chosen
 
 
 def _read_points(path: str) -> Mapping[str, NDArray[np.int64]]:
-    """Return the points of each scene by its name, as the official lists hold them."""
+    """Return the points of each scene by its name, as the official lists hold them.
+
+    Raises:
+        ConfigError: It is no such list.
+    """
     rebuild: Any = np.array(0).__reduce__()[0]
     old = (rebuild, 'numpy.core.multiarray._reconstruct')  # its name before NumPy 2
     arrays = [np.ndarray, np.dtype, np.dtypes.Int64DType, np.dtypes.Int32DType, rebuild, old]
-
-    def read() -> Mapping[str, NDArray[np.int64]]:
-        with torch.serialization.safe_globals(arrays):
-            found = torch.load(path, weights_only=True)
-        return {str(name): np.asarray(rows, dtype=np.int64) for name, rows in found.items()}
-
-    return _told('regimes.point_list', Path(path), read)
-
-
-def _told(setting: str, path: Path, read: Callable[[], T]) -> T:
+    with _unreadable_told('regimes.point_list', path):
+        data = Path(path).read_bytes()
     try:
-        return read()
-    except (OSError, ValueError, RuntimeError, AttributeError, UnpicklingError) as err:
+        with torch.serialization.safe_globals(arrays):
+            found = torch.load(io.BytesIO(data), weights_only=True)
+        return {str(name): np.asarray(rows, dtype=np.int64) for name, rows in found.items()}
+    except Exception as err:  # whatever foreign bytes bring about
+        raise ConfigError(
+            f'"regimes.point_list" {path} is no list of points as the benchmark gives it: '
+            'download it again'
+        ) from err
+
+
+def _read_names(path: Path) -> list[str]:
+    with _unreadable_told('regimes.scene_list', path):
+        return path.read_text().split()
+
+
+@contextmanager
+def _unreadable_told(setting: str, path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as err:
         raise ConfigError(f'"{setting}" {path} cannot be read: {err}') from err
