@@ -201,6 +201,17 @@ def test_few_scenes_and_few_labels(evaluate, tmp_path):
     assert all(set(few[name]) <= set(more[name]) for name in few)
 
 
+def test_a_batch_job_tells_how_far_its_loops_are(evaluate, caplog):
+    with caplog.at_level('INFO'):
+        evaluate(linear__epochs=1, linear__features='augmented')
+    told = [record.message for record in caplog.records if ' of 4' in record.message]
+    assert told == [
+        *(f'training scenes: {n} of 4' for n in range(1, 5)),
+        *(f'validation scenes: {n} of 4' for n in range(1, 5)),
+    ]
+    assert 'linear steps: 2 of 2' in caplog.text
+
+
 def test_official_lists_are_followed(evaluate, tmp_path):
     (tmp_path / '50.txt').write_text('scene1\nscene3\n')
     points = {f'scene{i}': np.arange(i, 600, 100) for i in range(4)}

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from concerto_ros.model import Recipe
 from training.datasets.labelled import LabelledScene
@@ -18,6 +17,7 @@ from training.evaluation.voxels import scene_voxels, voxel_label
 from training.protocol.config import LinearSection
 from training.protocol.level_set import LevelSet
 from training.protocol.linear import LinearClassifier, LinearTraining
+from training.protocol.progress import followed
 from training.structures import IGNORED
 from training.views.crop import nearest
 
@@ -101,7 +101,7 @@ def train_on_scenes(
         LinearTraining(levels.num_channels, num_classes, config, steps, seed, device)
         for levels in level_sets
     ]
-    for step in tqdm(range(config.epochs * steps), desc='linear', disable=None):
+    for step in followed(range(config.epochs * steps), 'linear steps'):
         for scene in crops.batch(*divmod(step, steps)):
             for feat, label in _labelled_parts(source, scene, config.max_points, generator):
                 for training, levels in zip(trainings, level_sets, strict=True):

@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from concerto_ros.errors import ConcertoError, SourceError
 from training.datasets.labelled import LabelledScene
@@ -14,6 +13,7 @@ from training.evaluation.metrics import ConfusionMatrix
 from training.protocol.instances.probe import InstanceClassifier, VoxelReadings
 from training.protocol.instances.scores import InstanceScores
 from training.protocol.level_set import LevelSet
+from training.protocol.progress import followed
 from training.protocol.rows import voxel_places
 
 _ROWS = 1 << 14  # of features of a scene that are formed at once
@@ -123,7 +123,7 @@ def pass_scenes(
         ConcertoError: A feature is not finite.
         SourceError: A scene cannot be read.
     """
-    for scene in tqdm(scenes, desc='validation', disable=None):
+    for scene in followed(scenes, 'validation scenes'):
         found = source(scene)
         rows = torch.arange(found.features.num_points, device=found.inverse.device)
         for part in torch.split(rows, _ROWS):

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from concerto_ros.errors import ConcertoError
 from training.datasets.labelled import LabelledScene
@@ -15,6 +14,7 @@ from training.evaluation.training_rows import draw_rows, half_features, scene_ge
 from training.evaluation.voxels import voxel_label
 from training.protocol.feature_rows import RowParts
 from training.protocol.instances.rows import InstanceTargets
+from training.protocol.progress import followed
 from training.protocol.regimes import Regimes
 from training.protocol.source import HierarchySource
 from training.structures import IGNORED
@@ -105,7 +105,7 @@ def cache_rows(
         SourceError: A scene cannot be read, or its objects are not told apart.
     """
     parts = []
-    for number in tqdm(regimes.scenes_needed, desc='features', disable=None):
+    for number in followed(regimes.scenes_needed, 'training scenes'):
         scene = scenes[number]
         found = source(scene)
         labels = _labels(scene, number, found, regimes)

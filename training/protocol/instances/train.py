@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, optim
-from tqdm import tqdm
 
 from concerto_ros.errors import ConcertoError
 from training.evaluation.class_lists import ClassList
@@ -13,6 +12,7 @@ from training.protocol.instances.config import InstanceSection
 from training.protocol.instances.head import InstanceHeads
 from training.protocol.instances.loss import instance_loss
 from training.protocol.instances.rows import InstanceRows
+from training.protocol.progress import followed
 
 
 def train_instances(
@@ -44,7 +44,7 @@ def train_instances(
         heads.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
     )
     batches = _Batches(rows.scene, config, generator)
-    for step, picked in enumerate(tqdm(batches, desc='instance heads', disable=None)):
+    for step, picked in enumerate(followed(batches, 'instance steps')):
         share = step / len(batches)
         optimizer.param_groups[0]['lr'] = config.lr * (1 - share) ** config.power
         x = rows.feat[picked].to(device).float()
