@@ -446,7 +446,7 @@ def test_the_hash_of_the_data_knows_what_is_read(evaluate, tiny_split, judged, t
          'instances, which need the labels of all points'),
         ({'data.train': ''}, '"data.train" must name a split'),
         ({'data.segment': 'segment200'}, r"labels of this scene are \['segment20'\]"),
-        ({'encoder.name': f'python:{__name__}:Broken'}, 'hand-made are not finite: check the w'),
+        ({'encoder.name': f'python:{__name__}:Broken'}, 'feat is not finite in 1 of'),
         ({'encoder.name': f'python:{__name__}:Large'}, 'set sampling.normalize=level'),
         ({'encoder.name': f'python:{__name__}:Broken', 'linear.features': 'augmented',
           'probes': 'linear', 'linear.epochs': '1'}, 'not finite'),

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from concerto_ros.config.tree import build
 from concerto_ros.errors import ConcertoError, ConfigError
 from concerto_ros.model import Recipe, lattice_origin
 from training.datasets.labelled import LabelledScene
 from training.evaluation.voxels import scene_voxels
+from training.protocol.config import ProtocolConfig
+from training.protocol.encoders import make_encoder
 from training.protocol.hierarchy import Hierarchy, Level
 from training.protocol.source import HierarchySource, level_sets
 from training.structures import Links
@@ -216,3 +219,13 @@ def test_all_but_the_only_level_is_none():
     one.num_channels = (5,)
     with pytest.raises(ConfigError, match='a set is "all_but": write all, last, each or'):
         level_sets('all_but', one)
+
+
+@pytest.mark.parametrize('name', ['concerto:random#nano', 'masked:random#hunet/nano'])
+def test_half_precision_is_blamed_for_features_that_are_not_finite(name):
+    settings = {'encoder.name': name, 'run.precision': 'bf16', 'data.voxel_size': 0.05}
+    encoder = make_encoder(build(ProtocolConfig, settings), 0, CPU)
+    for parameter in encoder.network.parameters():
+        parameter.fill_(torch.nan)
+    with pytest.raises(ConcertoError, match=r'level ".*coder 0": .* and try run.precision=fp32$'):
+        make_source(encoder)(scattered_scene())

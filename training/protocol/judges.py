@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from concerto_ros.errors import ConcertoError, SourceError
+from concerto_ros.errors import SourceError
 from training.datasets.labelled import LabelledScene
 from training.evaluation.features import FeatureSource, SceneFeatures
 from training.evaluation.metrics import ConfusionMatrix
@@ -120,7 +120,7 @@ def pass_scenes(
     """Ask a source once about each scene, and show it to every judge.
 
     Raises:
-        ConcertoError: A feature is not finite.
+        ConcertoError: What the source gives cannot be used.
         SourceError: A scene cannot be read.
     """
     for scene in followed(scenes, 'validation scenes'):
@@ -128,11 +128,6 @@ def pass_scenes(
         rows = torch.arange(found.features.num_points, device=found.inverse.device)
         for part in torch.split(rows, _ROWS):
             feat = found.features.select(part)
-            if not feat.isfinite().all():
-                raise ConcertoError(
-                    f'{scene.name}: features of {source.name} are not finite: check the weights, '
-                    'and try run.precision=fp32'
-                )
             for judge in judges:
                 judge.look(feat)
         for judge in judges:

@@ -45,13 +45,13 @@ class ConcertoEncoder:
         self.network = frozen(network, device)
         self._strides = tuple(accumulate((1, *network.config.stride), mul))
         self._voxel_size = voxel_size
-        self._device, self._number_format = device, number_format
+        self._device, self.number_format = device, number_format
 
     @torch.no_grad()
     def __call__(self, scene: LabelledScene) -> Hierarchy:
         """Return the features of a scene, finest stage first."""
         prepared, origin = voxels_and_origin(scene, self._voxel_size, self._device)
-        with precision(self._number_format, self._device):
+        with precision(self.number_format, self._device):
             pyramid = self.network(prepared.points)
         levels = tuple(
             Level(

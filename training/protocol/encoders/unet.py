@@ -68,7 +68,7 @@ class UNetEncoder:
         self.network = frozen(network, device)
         self._strides = tuple(accumulate((1, *geometry.stride), mul))
         self._voxel_size = voxel_size
-        self._device, self._number_format = device, number_format
+        self._device, self.number_format = device, number_format
 
     @torch.no_grad()
     def __call__(self, scene: LabelledScene) -> Hierarchy:
@@ -79,7 +79,7 @@ class UNetEncoder:
         plan = make_plan(points.grid_coord, points.offset, network.geometry, depth=network.depth)
         points = in_plan_order(points, plan)
         token = torch.zeros(network.token_channels, device=self._device)
-        with precision(self._number_format, self._device):
+        with precision(self.number_format, self._device):
             feats: dict[str, Sequence[Tensor]] = {'encoder': network.encode(points, plan)}
             if self._has_decoder:
                 feats['decoder'] = network.decode(feats['encoder'], None, token, plan)
