@@ -17,6 +17,7 @@ from training.protocol.sampling import Mode, Normalize
 from training.protocol.source import Query
 
 T = TypeVar('T', int, float)
+_LEAST_SHARE = 0.0001  # of scenes
 PROBES = ('linear', 'knn', 'instances')
 
 
@@ -138,7 +139,7 @@ class RegimesSection:
     @property
     def shares(self) -> tuple[float, ...]:
         """Of scenes."""
-        return numbers('regimes.scene_shares', self.scene_shares, float, 1e-9, 1.0)
+        return numbers('regimes.scene_shares', self.scene_shares, float, _LEAST_SHARE, 1)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -267,5 +268,5 @@ def numbers(setting: str, text: str, kind: Callable[[str], T], least: T, most: T
         return found
     what = 'whole numbers' if kind is int else 'numbers'
     raise ConfigError(
-        f'"{setting}" must be different {what} from {least:g} to {most:g} by commas, got "{text}"'
+        f'"{setting}" must be different {what} from {least} to {most} by commas, got "{text}"'
     )

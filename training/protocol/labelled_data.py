@@ -78,8 +78,8 @@ def _refuse_common(train: ProbeScenes, validation: ProbeScenes) -> None:
     common = [cloud for cloud in validation.clouds if cloud.resolve() in learned]
     if common:
         raise ConfigError(
-            f'{common[0]} stands in "data.train" and in "data.validation", as {len(common)} '
-            'scenes do: judge by scenes that nothing was learned from'
+            f'{common[0]} stands in "data.train" and in "data.validation" (scenes that do: '
+            f'{len(common)}): judge by scenes that nothing was learned from'
         )
 
 
