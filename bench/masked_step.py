@@ -27,11 +27,11 @@ from training.masked_scene import objective as masked_objective
 from training.masked_scene.batch import MaskedBatch
 from training.masked_scene.config import MaskedConfig
 from training.masked_scene.objective import MaskedSceneObjective
+from training.masked_scene.schedule import masked_values
 from training.masked_scene.views import collate_masked, make_masked_views
 from training.networks import unet
 from training.networks.make import make_network
 from training.optimizer import adamw
-from training.schedules import masked_values
 from training.structures import LossTerms, SceneSample
 
 STAGES = ('views', 'plan', 'teacher', 'student', 'targets and loss', 'backward', 'optimiser')

@@ -26,7 +26,7 @@ PROG = 'training.compare_masked'
 _CHANGES: dict[str, tuple[str, ...]] = {
     'shallow': ('target=shallow', 'loss.distance=smooth_l1'),
     'msm': (),
-    'hunet': (),
+    'hunet': ('network.kind=hunet',),
 }
 
 
@@ -69,7 +69,7 @@ def _pretraining(config: CompareMaskedConfig, arm: str, seed: int) -> Job:
     return Job(
         name=f'{arm} {seed}',
         arguments=(
-            'training.pretrain_masked', m.hunet_config if arm == 'hunet' else m.config,
+            'training.pretrain_masked', m.config,
             f'data.splits={config.before.split("train")}', f'run.seed={seed}',
             f'run.num_steps={m.num_steps}', f'run.keep_every={m.num_steps}',
             f'run.device={config.jobs.device}', *_CHANGES[arm],

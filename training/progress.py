@@ -106,7 +106,8 @@ class Progress:
                 group = 'loss' if name in self._losses else 'monitor'
                 self._writer.add_scalar(f'{group}/{name}', value, step)
             for name, value in asdict(values).items():
-                self._writer.add_scalar(f'schedule/{name}', value, step)
+                if name != 'step':
+                    self._writer.add_scalar(f'schedule/{name}', value, step)
             for name, value in speed.items():
                 self._writer.add_scalar(f'speed/{name}', value, step)
 
@@ -124,12 +125,25 @@ class Progress:
     ) -> str:
         done, total = step + 1, self._run.num_steps
         per_step = (time.perf_counter() - self._started) / (done - self._first_step)
-        parts = ' '.join(f'{name} {value:.3f}' for name, value in terms.items())
         return (
-            f'step {done}/{total} {parts} lr {values.lr:.2e} '
+            f'step {done}/{total} {_in_groups(terms)} lr {values.lr:.2e} '
             f'{speed["points_per_s"] / 1e3:.1f}k points/s data {speed["data_share"]:.0%} '
             f'{clock((total - done) * per_step)} left'
         )
+
+
+def _in_groups(terms: dict[str, float]) -> str:
+    """Return names with their values; after `std0` those of `std1`, `std2`, ... without names."""
+    groups: dict[str, list[str]] = {}
+    for name in terms:
+        groups.setdefault(name.rstrip('0123456789'), []).append(name)
+    parts, following = [], ''
+    for stem, names in groups.items():
+        for name in names:
+            parts += [f'{terms[name]:.3f}'] if name == following else [name, f'{terms[name]:.3f}']
+            number = name.removeprefix(stem)
+            following = f'{stem}{int(number) + 1}' if number else ''
+    return ' '.join(parts)
 
 
 def clock(seconds: float) -> str:

@@ -40,7 +40,7 @@ def test_masked_scene_modelling_without_a_gpu(monkeypatch, capsys, tmp_path):
     arguments = ('--device', 'cpu', '--tiny', '--parts', 'masked', '--folder', tmp_path)
     assert run(monkeypatch, *arguments) == 0
     printed = capsys.readouterr().out
-    for name in ('msm_rooms', 'msm_rooms_hunet'):
+    for name in ('concerto', 'hunet'):
         assert re.search(
             rf'parity {name} fp32, \d+ voxels: errors level0 \S+, .*gradient \S+\n'
             rf'masked {name}: \S+ steps/s in fp32, \S+k voxels/s; .* torch: as configured; .*\n'

@@ -9,10 +9,10 @@ from concerto_ros.errors import ConfigError
 from training.masked_scene.config import LossConfig, MaskedConfig, MaskingConfig
 
 SHALLOW = {'target': 'shallow', 'loss.distance': 'mse'}
-ROOMS = ('msm_rooms', 'msm_rooms_hunet', 'msm_rooms_gpu')
+ROOMS = ('msm_rooms', 'msm_rooms_gpu')
 SCALE = {
     'run.output', 'run.precision', 'run.num_steps', 'run.save_every', 'run.log_every',
-    'data.batch_size', 'data.num_workers', 'views.max_points', 'views.crop_size', 'network.kind',
+    'data.batch_size', 'data.num_workers', 'views.max_points', 'views.crop_size',
 }  # fmt: skip
 
 

@@ -9,8 +9,9 @@ import torch
 from concerto_ros.config.tree import build
 from concerto_ros.errors import ConfigError, SourceError
 from concerto_ros.model import BackboneConfig
-from training.masked_scene.config import MaskedConfig, NetworkSection
+from training.masked_scene.config import MaskedConfig
 from training.masked_scene.task import MaskedTask, encoder_config
+from training.networks.config import NetworkSection
 from training.networks.make import make_network
 from training.protocol.config import ProtocolConfig
 from training.protocol.encoders import make_encoder

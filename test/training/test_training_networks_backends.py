@@ -11,10 +11,11 @@ from concerto_ros.model import PointBatch, make_plan
 from concerto_ros.model.attention_backend import attend_sdpa as windows_by_sdpa
 from concerto_ros.model.attention_backend import select_attention
 from concerto_ros.model.sparse_conv import select_backend
-from training.masked_scene.config import MaskedConfig, NetworkSection
+from training.masked_scene.config import MaskedConfig
 from training.masked_scene.task import MaskedTask
 from training.networks import backends
 from training.networks.band_attention import attend_sdpa as band_by_sdpa
+from training.networks.config import NetworkSection
 from training.networks.make import make_network
 from training.networks.unet import in_plan_order
 from training.protocol.config import ProtocolConfig

@@ -3,8 +3,8 @@
 import pytest
 
 from concerto_ros.errors import ConfigError
-from training.masked_scene.config import NetworkSection
 from training.networks.concerto_unet import ConcertoUNet
+from training.networks.config import NetworkSection
 from training.networks.hunet import HUNet
 from training.networks.hunet_blocks import Branch
 from training.networks.make import make_network

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from concerto_ros.config.tree import build
-from training.masked_scene.config import NetworkSection
+from training.networks.config import NetworkSection
 from training.protocol import encoders
 from training.protocol.config import ProtocolConfig
 from training.protocol.encoders.masked import new_network

@@ -13,7 +13,7 @@ from training.checkpoint import TrainingState, save_state
 from training.datasets.labelled import LabelledScene
 from training.evaluation.backbone_features import BackboneFeatures, load_backbone
 from training.evaluation.voxels import scene_voxels
-from training.masked_scene.config import NetworkSection
+from training.networks.config import NetworkSection
 from training.networks.make import make_network
 from training.networks.released_checkpoint import PREFIX
 from training.protocol.config import ProtocolConfig
@@ -322,7 +322,7 @@ def test_names_of_no_kind_are_refused(name):
 
 @pytest.mark.parametrize(
     'name',
-    ['python:no.such.module:make', 'python:training.protocol:make', 'python:json', 'python:x:'],
+    ['python:no.such.module:make', 'python:training.protocol:make', 'python:./x.py:make'],
 )
 def test_what_cannot_be_imported_is_named(name):
     with pytest.raises(ConfigError, match=f'^{name}: cannot be imported'):

@@ -4,7 +4,8 @@ import pytest
 
 from training.config import DistillationConfig, OptimizerConfig
 from training.masked_scene.config import MaskedOptimizerConfig, TeacherConfig
-from training.schedules import cosine, linear, masked_values, one_cycle, step_values
+from training.masked_scene.schedule import masked_values
+from training.schedules import cosine, linear, one_cycle, step_values
 
 NUM_STEPS = 1001
 

@@ -9,7 +9,7 @@ from concerto_ros.model import save_checkpoint
 from training.checkpoint import LAST, TrainingState, save_state
 from training.evaluation.backbone_features import load_backbone
 from training.export import export
-from training.masked_scene.config import NetworkSection
+from training.networks.config import NetworkSection
 from training.networks.make import make_network
 from training.networks.released_checkpoint import PREFIX
 from training.protocol.config import ProtocolConfig

@@ -66,8 +66,7 @@ class BeforeSection:
 class MaskedSection:
     """The pretrainings by masked scene modelling."""
 
-    config: str = param('config/training/msm_rooms.yaml', 'Settings of msm and shallow.')
-    hunet_config: str = param('config/training/msm_rooms_hunet.yaml', 'Settings of hunet.')
+    config: str = param('config/training/msm_rooms.yaml', 'Settings of all of them.')
     num_steps: int = param(1000, 'Steps of each.', ge=1)
 
 

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 from concerto_ros.config.tree import param, section
 from concerto_ros.errors import ConfigError
 from training.config import DataConfig, RunConfig
-from training.networks.config import BackendsSection
+from training.networks.config import NetworkSection
 
 _COARSEST = 'coarsest'
 T = TypeVar('T', int, float)
@@ -34,21 +34,6 @@ class MaskedViewsConfig:
     def __post_init__(self) -> None:
         if self.elastic and not self.spatial:
             raise ConfigError('views.elastic warps what views.spatial moves: set views.spatial')
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkSection(BackendsSection):
-    """The U-Net that is trained."""
-
-    kind: Literal['hunet', 'concerto'] = param(
-        'hunet', 'hunet: that of the paper; concerto: our encoder, with a decoder for training.'
-    )
-    size: str = param(
-        'released',
-        'Of hunet: released (2 cm voxels), ablation (4 cm) or nano; '
-        'of concerto: large, base, small, tiny or nano.',
-    )
-    drop_path: float = param(0.4, 'Largest share of dropped rows.', ge=0.0, le=0.9)
 
 
 @dataclass(frozen=True, kw_only=True)

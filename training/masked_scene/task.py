@@ -15,12 +15,12 @@ from training.masked_scene.batch import MaskedBatch
 from training.masked_scene.config import MaskedConfig
 from training.masked_scene.dataset import MaskedDataset
 from training.masked_scene.objective import MaskedSceneObjective
+from training.masked_scene.schedule import masked_values
 from training.networks.backends import use_backends
 from training.networks.concerto_unet import ConcertoUNet
 from training.networks.make import make_network
 from training.networks.unet import UNet
 from training.optimizer import adamw
-from training.schedules import masked_values
 from training.structures import StepValues
 
 _log = logging.getLogger(__name__)

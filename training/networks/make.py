@@ -7,9 +7,9 @@ from typing import TypeVar
 from concerto_ros.errors import ConfigError
 from training import backbone_sizes
 from training.config import BackboneSection
-from training.masked_scene.config import NetworkSection
 from training.networks import hunet_config
 from training.networks.concerto_unet import ConcertoUNet
+from training.networks.config import NetworkSection
 from training.networks.hunet import HUNet
 from training.networks.unet import UNet
 

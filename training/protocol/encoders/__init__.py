@@ -11,7 +11,6 @@ The folder of a run stands for the last state in it.
 
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -24,13 +23,15 @@ from concerto_ros.published_weights import PUBLISHED
 from training.checkpoint import state_file
 from training.evaluation.backbone_features import RANDOM
 from training.evaluation.results import files_hash
-from training.masked_scene.config import NetworkSection
 from training.networks.backends import use_backends
+from training.networks.config import NetworkSection
 from training.networks.released_checkpoint import load_released
 from training.networks.unet import UNet
+from training.origin import settings_of
 from training.protocol.config import ProtocolConfig
 from training.protocol.encoders.concerto import ConcertoEncoder, load_concerto
 from training.protocol.encoders.masked import load_masked, new_network
+from training.protocol.encoders.own import make_own
 from training.protocol.encoders.unet import UNetEncoder
 from training.protocol.hierarchy import HierarchicalEncoder
 from training.protocol.hierarchy_check import check_encoder
@@ -38,6 +39,7 @@ from training.weights_kind import WHAT, kinds_of
 
 E = TypeVar('E', ConcertoEncoder, UNetEncoder)
 _RELEASED, _OWN = 'released', 'python'
+_OF_OURS = ('encoder.convolution', 'encoder.attention', 'run.precision')  # how networks compute
 _TRAINED_ON = {_RELEASED: 0.02, 'ablation': 0.04}  # m, voxels of published sizes
 
 
@@ -144,11 +146,28 @@ def _refuse_what_has_no_effect(asked: _Request, kind: str) -> None:
             f'"encoder.family" is for U-Nets, masked: and msm:, and encoder.name is {asked.name}, '
             'which has one family of levels: leave it out'
         )
+    if kind == _OWN:
+        _refuse_settings_of_ours(asked)
     if asked.option and (kind == _OWN or (kind == 'concerto' and asked.file != RANDOM)):
         raise ConfigError(
             f'{asked.name}: #{asked.option} has no meaning there, only after concerto:random, '
             'masked: and msm:; leave it out'
         )
+
+
+def _refuse_settings_of_ours(asked: _Request) -> None:
+    """Refuse settings that do not reach an own encoder.
+
+    Raises:
+        ConfigError: One is not as it is by default.
+    """
+    given, default = settings_of(asked.config), settings_of(ProtocolConfig())
+    for name in _OF_OURS:
+        if given[name] != default[name]:
+            raise ConfigError(
+                f'"{name}" is for concerto:, masked: and msm:, and encoder.name is {asked.name}, '
+                'which computes as its own code says: leave it out'
+            )
 
 
 def _concerto(asked: _Request) -> HierarchicalEncoder:
@@ -210,14 +229,4 @@ def _computed(asked: _Request, encoder: E) -> E:
 
 
 def _python(asked: _Request) -> HierarchicalEncoder:
-    module, _, function = asked.file.partition(':')
-    try:
-        make: Callable[[torch.device], HierarchicalEncoder] = getattr(
-            import_module(module), function
-        )
-    except (ImportError, AttributeError, ValueError) as err:
-        raise ConfigError(
-            f'{asked.name}: cannot be imported ({err}): write python:MODULE:FUNCTION, with a '
-            'module in the current folder or in one that PYTHONPATH names'
-        ) from err
-    return make(asked.device)
+    return make_own(asked.name, asked.file, asked.device)

@@ -9,7 +9,7 @@ from torch import Tensor
 from concerto_ros.config.tree import build
 from concerto_ros.errors import CheckpointError
 from training.checkpoint import load_state, tensor_difference
-from training.masked_scene.config import NetworkSection
+from training.networks.config import NetworkSection
 from training.networks.make import make_network
 from training.networks.unet import UNet
 
