@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,7 @@ import torch
 
 from concerto_ros.config.tree import build, read_plain_yaml
 from concerto_ros.errors import CheckpointError, ConfigError, SourceError
+from training.command import read_settings
 from training.evaluate import main
 from training.evaluation.class_lists import class_list
 from training.protocol import run
@@ -507,6 +509,16 @@ def test_a_list_of_other_scenes_is_told(tiny_split, judged, tmp_path, capsys):
         values = {**settings(tiny_split, tmp_path / 'out', judged), **changes}
         assert main([str(config), *(f'{n}={value}' for n, value in values.items())]) == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_commands_of_the_readme_can_be_read_and_have_folders_of_their_own(root):
+    text = (root / 'training' / 'protocol' / 'README.md').read_text().replace('\\\n', ' ')
+    settings_file = re.search(r'^C=(\S+)', text, re.MULTILINE)[1]
+    commands = re.findall(r'-m training.evaluate (config/.*|\$C .*)', text)
+    argvs = [shlex.split(c.replace('$C', settings_file), comments=True) for c in commands]
+    outputs = [read_settings(ProtocolConfig, argv, 'readme').run.output for argv in argvs]
+    assert len(outputs) == len(set(outputs)) == 8
+    assert all(output.startswith('runs/judged/') for output in outputs)
 
 
 @pytest.mark.parametrize('name', ['rooms', 'scannet', 'scannet200', 's3dis'])
