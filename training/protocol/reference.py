@@ -89,8 +89,8 @@ def check_classes(data_set: str, classes: ClassList) -> None:
     if set(classes.names) != set(wanted):
         raise ConfigError(
             f'"run.published" {data_set} has {len(wanted)} classes, and data.vocabulary '
-            f'{classes.vocabulary} has {len(classes.names)}, not the same: leave run.published '
-            f'out, or judge on that data with data.vocabulary={_VOCABULARY[data_set]}'
+            f'{classes.vocabulary} has {len(classes.names)}, not the same: set '
+            f'run.published=none, or judge that data with data.vocabulary={_VOCABULARY[data_set]}'
         )
 
 
