@@ -21,7 +21,7 @@ from training.protocol.encoders import example, make_encoder
 from training.protocol.encoders.concerto import ConcertoEncoder
 from training.protocol.encoders.example import HandMade
 from training.protocol.encoders.facts import weights_sha256
-from training.protocol.encoders.unet import nearest_points
+from training.protocol.encoders.unet import drawn_points, nearest_points
 from training.protocol.source import HierarchySource
 from training.structures import Links
 
@@ -232,8 +232,24 @@ def test_released_weights_infer_as_released_only_if_asked_to(tmp_path, scene):
     settings = {'encoder.name': name, 'encoder.as_released': True, 'data.voxel_size': VOXEL_SIZE}
     noisy = make_encoder(build(ProtocolConfig, settings), 5, CPU)
     assert noisy.facts['inference'] == 'as released: attention dropout, curves drawn from 5'
+    assert steady.facts['voxels'] == 'point nearest to the centre'
+    assert noisy.facts['voxels'] == 'one of their points, drawn'
     first, second = (noisy(scene).levels[-1].feat for _ in range(2))
     assert not torch.equal(first, second)
+
+
+def test_as_released_the_point_of_a_voxel_is_drawn_from_the_generator_of_the_network(
+    tmp_path, scene
+):
+    name = f'msm:{released_file(tmp_path)[0]}#nano'
+    settings = {'encoder.name': name, 'encoder.as_released': True, 'data.voxel_size': VOXEL_SIZE}
+    encoder = make_encoder(build(ProtocolConfig, settings), 5, CPU)
+    noise = torch.Generator().manual_seed(5)
+    first, second = (encoder._voxels(scene)[0].feat for _ in range(2))
+    for feat in (first, second):
+        assert torch.equal(feat, drawn_points(scene, VOXEL_SIZE, CPU, noise)[0].feat)
+    assert not torch.equal(first, second)
+    assert encoder.network.noise.get_state().equal(noise.get_state())
 
 
 @pytest.mark.parametrize('kind', ['concerto', 'hunet'])
@@ -296,6 +312,23 @@ def test_a_voxel_of_the_published_network_is_its_point_nearest_to_the_centre(sce
         assert points.feat[voxel, 6:].tolist() == [0, 0, 1]
     single = voxels.inverse.bincount() == 1  # there the mean is the point
     torch.testing.assert_close(points.feat[single], voxels.points.feat[single])
+
+
+def test_a_drawn_voxel_is_any_of_its_points(scene):
+    noise = torch.Generator().manual_seed(0)
+    voxels = scene_voxels(scene, Recipe(voxel_size=VOXEL_SIZE), CPU)
+    color = torch.from_numpy(scene.color) / 255
+    [voxel] = (voxels.inverse.bincount() == 2).nonzero()[0].tolist()
+    first, second = color[voxels.inverse == voxel]
+    draws = [drawn_points(scene, VOXEL_SIZE, CPU, noise)[0] for _ in range(40)]
+    found = torch.stack([points.feat[voxel, 3:6] for points in draws])
+    is_first, is_second = ((found == part).all(1) for part in (first, second))
+    assert (is_first ^ is_second).all()
+    assert 8 < is_first.sum() < 32
+    fixed, drawn = nearest_points(scene, VOXEL_SIZE, CPU)[0], draws[0]
+    assert torch.equal(drawn.grid_coord, fixed.grid_coord)
+    single = voxels.inverse.bincount() == 1
+    assert torch.equal(drawn.feat[single], fixed.feat[single])
 
 
 def test_of_equally_near_points_the_first_stands_for_the_voxel(scene):

@@ -61,8 +61,9 @@ class EncoderSection(BackendsSection):
     )
     as_released: bool = param(
         False,
-        'Of msm:FILE: infer as its authors do, with attention dropout and curves in random order; '
-        'then no two calls agree.',
+        'Of msm:FILE: infer as its authors do, with attention dropout, curves in random order and '
+        'a random point of each voxel; then no two calls agree. Their attention in half precision '
+        'is encoder.attention=flash.',
     )
 
 

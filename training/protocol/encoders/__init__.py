@@ -204,12 +204,22 @@ def _msm(asked: _Request) -> HierarchicalEncoder:
     network = load_released(Path(asked.file), size)
     if asked.config.encoder.as_released:
         network.noise = torch.Generator().manual_seed(asked.seed)
-    return _unet(asked, network, _TRAINED_ON.get(size, asked.config.data.voxel_size))
+    voxel_size = _TRAINED_ON.get(size, asked.config.data.voxel_size)
+    return _unet(asked, network, voxel_size, network.noise)
 
 
-def _unet(asked: _Request, network: UNet, voxel_size: float) -> HierarchicalEncoder:
-    family, number_format = asked.config.encoder.family, asked.config.run.precision
-    encoder = UNetEncoder(network, asked.name, voxel_size, family, asked.device, number_format)
+def _unet(
+    asked: _Request, network: UNet, voxel_size: float, noise: torch.Generator | None = None
+) -> HierarchicalEncoder:
+    encoder = UNetEncoder(
+        network,
+        asked.name,
+        voxel_size,
+        asked.config.encoder.family,
+        asked.device,
+        asked.config.run.precision,
+        noise,
+    )
     return _computed(asked, encoder)
 
 

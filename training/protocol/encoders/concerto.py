@@ -15,7 +15,7 @@ from concerto_ros.published_weights import PUBLISHED
 from training.datasets.labelled import LabelledScene
 from training.evaluation.backbone_features import RANDOM, encoder_of, load_backbone
 from training.evaluation.voxels import voxels_and_origin
-from training.protocol.encoders.facts import frozen, network_facts
+from training.protocol.encoders.facts import MEAN, frozen, network_facts
 from training.protocol.hierarchy import Hierarchy, Level
 
 
@@ -41,7 +41,7 @@ class ConcertoEncoder:
         self.name = name
         self.num_channels = network.config.enc_channels
         self.last = len(self.num_channels) - 1
-        self.facts = network_facts(network, voxel_size, mean_voxels=True)
+        self.facts = network_facts(network, voxel_size, MEAN)
         self.network = frozen(network, device)
         self._strides = tuple(accumulate((1, *network.config.stride), mul))
         self._voxel_size = voxel_size

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 N = TypeVar('N', bound=nn.Module)
+MEAN = 'mean of their points'  # of voxels
 
 
 def frozen(network: N, device: torch.device) -> N:
@@ -15,15 +16,13 @@ def frozen(network: N, device: torch.device) -> N:
     return network.to(device).eval().requires_grad_(False)
 
 
-def network_facts(
-    network: nn.Module, voxel_size: float, *, mean_voxels: bool
-) -> Mapping[str, str | int]:
-    """Return number of parameters, hash of the weights, and what is made of the points."""
+def network_facts(network: nn.Module, voxel_size: float, voxels: str) -> Mapping[str, str | int]:
+    """Return number of parameters, hash of the weights, and size and making of voxels."""
     return {
         'parameters': num_parameters(network),
         'weights': f'sha256:{weights_sha256(network)}',
         'voxel_size': f'{voxel_size:g} m',
-        'voxels': 'mean of their points' if mean_voxels else 'point nearest to the centre',
+        'voxels': voxels,
     }
 
 

@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from concerto_ros.model import PointBatch, make_plan, precision
+from concerto_ros.model import PointBatch, PreparedCloud, make_plan, precision
 from training.datasets.labelled import LabelledScene
 from training.evaluation.voxels import voxels_and_origin
 from training.networks.unet import UNet, in_plan_order
-from training.protocol.encoders.facts import frozen, network_facts, num_parameters
+from training.protocol.encoders.facts import MEAN, frozen, network_facts, num_parameters
 from training.protocol.hierarchy import Hierarchy, Level
 
 Family = Literal['encoder', 'decoder', 'both']
@@ -39,6 +39,8 @@ class UNetEncoder:
         family: Whose maps are levels.
         device: Where it runs.
         number_format: As for `concerto_ros.model.precision`.
+        noise: Generator on the CPU that draws at every call which point stands for a voxel, where
+            one does; None: that nearest to its centre.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class UNetEncoder:
         family: Family,
         device: torch.device,
         number_format: str,
+        noise: torch.Generator | None = None,
     ) -> None:
         geometry = network.geometry
         families = ('encoder', 'decoder') if family == 'both' else (family,)
@@ -60,7 +63,7 @@ class UNetEncoder:
         final = _Map('decoder', 0) if self._has_decoder else self._maps[-1]
         self.last = self._maps.index(final)
         self.facts: Mapping[str, str | int] = {
-            **network_facts(network, voxel_size, mean_voxels=network.mean_voxels),
+            **network_facts(network, voxel_size, _told_voxels(network, noise)),
             'parameters': num_parameters(*_parts(network, family)),
             'family': family,
             'inference': network.inference,
@@ -69,13 +72,13 @@ class UNetEncoder:
         self._strides = tuple(accumulate((1, *geometry.stride), mul))
         self._voxel_size = voxel_size
         self._device, self.number_format = device, number_format
+        self._noise = noise
 
     @torch.no_grad()
     def __call__(self, scene: LabelledScene) -> Hierarchy:
         """Return the features of a scene, finest level first."""
         network = self.network
-        make_voxels = mean_points if network.mean_voxels else nearest_points
-        points, origin = make_voxels(scene, self._voxel_size, self._device)
+        points, origin = self._voxels(scene)
         plan = make_plan(points.grid_coord, points.offset, network.geometry, depth=network.depth)
         points = in_plan_order(points, plan)
         token = torch.zeros(network.token_channels, device=self._device)
@@ -93,6 +96,19 @@ class UNetEncoder:
             for m in self._maps
         )
         return Hierarchy(levels=levels, voxel_size=self._voxel_size, origin=origin)
+
+    def _voxels(self, scene: LabelledScene) -> tuple[PointBatch, Tensor]:
+        if self.network.mean_voxels:
+            return mean_points(scene, self._voxel_size, self._device)
+        if self._noise is None:
+            return nearest_points(scene, self._voxel_size, self._device)
+        return drawn_points(scene, self._voxel_size, self._device, self._noise)
+
+
+def _told_voxels(network: UNet, noise: torch.Generator | None) -> str:
+    if network.mean_voxels:
+        return MEAN
+    return 'point nearest to the centre' if noise is None else 'one of their points, drawn'
 
 
 def _parts(network: UNet, family: Family) -> list[nn.Module]:
@@ -124,20 +140,37 @@ def nearest_points(
     `voxels_and_origin`.
     """
     prepared, origin = voxels_and_origin(scene, voxel_size, device)
-    grid, inverse = prepared.points.grid_coord, prepared.inverse
+    place = (torch.from_numpy(scene.coord).to(device).double() - origin) / voxel_size
+    center = prepared.points.grid_coord[prepared.inverse] + 0.5
+    return _points_of_least(scene, prepared, (place - center).square().sum(1)), origin
+
+
+def drawn_points(
+    scene: LabelledScene, voxel_size: float, device: torch.device, noise: torch.Generator
+) -> tuple[PointBatch, Tensor]:
+    """Return the voxels of a scene, each as one of its points, drawn, and their origin.
+
+    Every point of a voxel is equally likely; otherwise as `nearest_points`.
+    """
+    prepared, origin = voxels_and_origin(scene, voxel_size, device)
+    value = torch.rand(len(scene.coord), generator=noise, dtype=torch.float64).to(device)
+    return _points_of_least(scene, prepared, value), origin
+
+
+def _points_of_least(scene: LabelledScene, voxels: PreparedCloud, value: Tensor) -> PointBatch:
+    """Return voxels, each as its point of the least value (N,)."""
     coord, color, normal = (
-        torch.from_numpy(part).to(device) for part in (scene.coord, scene.color, scene.normal)
+        torch.from_numpy(part).to(value.device)
+        for part in (scene.coord, scene.color, scene.normal)
     )
-    place = (coord.double() - origin) / voxel_size
-    row = _first_of_least((place - grid[inverse] - 0.5).square().sum(1), inverse, len(grid))
+    row = _first_of_least(value, voxels.inverse, len(voxels.points))
     centered = coord[row] - _middle_of_floor(coord)
-    points = PointBatch(
+    return PointBatch(
         coord=centered,
-        grid_coord=grid,
+        grid_coord=voxels.points.grid_coord,
         feat=torch.cat([centered, color[row] / 255, normal[row]], dim=1),
-        offset=prepared.points.offset,
+        offset=voxels.points.offset,
     )
-    return points, origin
 
 
 def _middle_of_floor(coord: Tensor) -> Tensor:
