@@ -246,6 +246,19 @@ def test_a_damaged_header_of_an_array_is_told(write, place, content):
         read_labelled(files, 'segment20')
 
 
+@pytest.mark.parametrize('content', [b'<html>', np.array([{}])])
+def test_no_advice_of_numpy_to_load_unsafely_is_passed_on(write, content):
+    (files,) = write()
+    path = files.cloud / 'coord.npy'
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.save(path, content)
+    with pytest.raises(SourceError, match=r'can be read \(it holds no numbers\); prepare this'):
+        read_labelled(files, 'segment20')
+
+
 def test_a_cut_off_image_is_refused(write):
     files = write([[(3, 1, 0)]], size=(200, 200))
     data = files[0].images[0].read_bytes()

@@ -90,7 +90,9 @@ def read_array(file: DataFile) -> NDArray:
         with file.open('rb') as stream:
             array = np.load(stream, allow_pickle=False)
     except NO_ARRAY as err:
-        raise SourceError(f'{file} is no array that can be read ({err}); {REPAIR}') from err
+        # What numpy advises there would run code that is in the file.
+        reason = 'it holds no numbers' if 'pickle' in str(err) else err
+        raise SourceError(f'{file} is no array that can be read ({reason}); {REPAIR}') from err
     if not isinstance(array, np.ndarray):
         raise SourceError(f'{file} is an archive, expected one array; {REPAIR}')
     return array
