@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from training_scenes import labelled_scene
 
 from concerto_ros.errors import SourceError
-from training.datasets.labelled import LabelledScene
 from training.protocol.instances.average_precision import (
     Matches,
     Overlaps,
@@ -16,7 +16,6 @@ from training.protocol.instances.average_precision import (
 )
 from training.protocol.instances.cluster import Proposals
 from training.protocol.instances.scores import InstanceScores
-from training.structures import Links
 
 NAMES = ('wall', 'chair', 'table', 'sofa')
 OBJECTS = np.array([False, True, True, True])
@@ -30,16 +29,8 @@ def scene(segment=(1, 1, 2, 0, -1), instance=(4, 5, 4, 7, 9)):
     """Two chairs and a table, one of which has the number of a chair."""
     num_points = len(segment) * SIZE
     zeros = np.zeros((num_points, 3), np.float32)
-    return LabelledScene(
-        name='room',
-        coord=zeros,
-        color=zeros,
-        normal=zeros,
-        segment=np.repeat(segment, SIZE),
-        instance=np.repeat(instance, SIZE),
-        images=np.zeros((0, 8, 8, 3), np.uint8),
-        tokens=np.zeros((0, 0, 0), np.float16),
-        links=Links(point=np.zeros(0, int), image=np.zeros(0, int), patch=np.zeros((0, 2))),
+    return labelled_scene(
+        zeros, np.repeat(segment, SIZE), name='room', instance=np.repeat(instance, SIZE)
     )
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 from test_pretended_cuda import pretended_cuda  # noqa: F401  # a fixture
+from training_scenes import labelled_scene
 
 from concerto_ros.errors import ConcertoError, ConfigError, SourceError
-from training.datasets.labelled import LabelledScene
 from training.evaluation.class_lists import ClassList
 from training.evaluation.training_rows import measure_scaling, no_scaling
 from training.protocol.instances.config import InstanceSection
@@ -16,7 +16,6 @@ from training.protocol.instances.loss import instance_loss
 from training.protocol.instances.probe import InstanceProbe
 from training.protocol.instances.rows import InstanceRows
 from training.protocol.instances.train import _Batches, _scaling
-from training.structures import Links
 
 CPU = torch.device('cpu')
 CLASSES = ClassList('custom', ('wall', 'chair', 'table'))
@@ -32,17 +31,8 @@ def room(seed):
     corners = np.array([[0, 0, 0], [SIDE, 0, 0], [2 * SIDE, 0, 0], [0, SIDE, 0]])
     grid = np.concatenate([corner + cube for corner in corners]) + rng.integers(0, 9, 3)
     coord = (EDGE * (grid + 0.5)).astype(np.float32)
-    return LabelledScene(
-        name=f'room{seed}',
-        coord=coord,
-        color=np.zeros_like(coord),
-        normal=np.zeros_like(coord),
-        segment=np.repeat([1, 1, 2, 0], len(cube)),
-        instance=np.repeat([7, 3, 8, 1], len(cube)),
-        images=np.zeros((0, 8, 8, 3), np.uint8),
-        tokens=np.zeros((0, 0, 0), np.float16),
-        links=Links(point=np.zeros(0, int), image=np.zeros(0, int), patch=np.zeros((0, 2))),
-    )
+    segment, instance = np.repeat([1, 1, 2, 0], len(cube)), np.repeat([7, 3, 8, 1], len(cube))
+    return labelled_scene(coord, segment, name=f'room{seed}', instance=instance)
 
 
 def probe(config=QUICK):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from training_scenes import labelled_scene
 
 from concerto_ros.errors import ConcertoError
 from concerto_ros.semantics import ClassHead
-from training.datasets.labelled import LabelledScene
 from training.evaluation.backbone_features import BackboneFeatures, load_backbone
 from training.evaluation.class_lists import ClassList
 from training.evaluation.config import HeadOptimizerSection, LinearSection
@@ -15,7 +15,6 @@ from training.evaluation.raw_features import RawFeatures
 from training.evaluation.scene_augmentation import scene_variants
 from training.evaluation.training_rows import TrainingRows, collect_rows
 from training.evaluation.variants import VariantsClassifier
-from training.structures import Links
 
 CPU = torch.device('cpu')
 CLASSES = ClassList('colours', ('red', 'green', 'blue'))
@@ -27,16 +26,9 @@ def colored_scene(seed=0, num_points=300):
     rng = np.random.default_rng(seed)
     segment = rng.integers(0, 3, num_points)
     color = 200 * np.eye(3)[segment] + rng.uniform(0, 50, (num_points, 3))
-    return LabelledScene(
-        name=f'scene{seed}',
-        coord=rng.uniform(0, 2, (num_points, 3)).astype(np.float32),
-        color=color.astype(np.float32),
-        normal=np.zeros((num_points, 3), np.float32),
-        segment=np.where(rng.random(num_points) < 0.1, -1, segment),
-        images=np.zeros((0, 8, 8, 3), np.uint8),
-        tokens=np.zeros((0, 0, 0), np.float16),
-        links=Links(point=np.zeros(0, int), image=np.zeros(0, int), patch=np.zeros((0, 2))),
-    )
+    coord = rng.uniform(0, 2, (num_points, 3)).astype(np.float32)
+    label = np.where(rng.random(num_points) < 0.1, -1, segment)
+    return labelled_scene(coord, label, color.astype(np.float32), name=f'scene{seed}')
 
 
 def trained(source, config=QUICK, seed=0, lr=0.05):

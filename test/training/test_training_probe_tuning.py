@@ -3,11 +3,11 @@ import signal
 import numpy as np
 import pytest
 import torch
+from training_scenes import labelled_scene
 
 from concerto_ros.model import BackboneConfig, PointTransformerV3
 from training.backbone_sizes import backbone_config
 from training.config import BackboneSection
-from training.datasets.labelled import LabelledScene
 from training.evaluation.config import HeadOptimizerSection, ProbeConfig, RunSection, TuningSection
 from training.evaluation.linear_probe import linear_layer
 from training.evaluation.scene_augmentation import augment_color, augment_scene
@@ -18,7 +18,6 @@ from training.evaluation.segmentation_network import (
     with_decoder,
 )
 from training.evaluation.tune import tune
-from training.structures import Links
 
 CPU = torch.device('cpu')
 TUNING = TuningSection(
@@ -31,16 +30,9 @@ def halves(seed=0, num_points=160):
     rng = np.random.default_rng(seed)
     coord = rng.uniform(-1, 1, (num_points, 3)).astype(np.float32)
     segment = (coord[:, 0] > 0).astype(np.int64)
-    return LabelledScene(
-        name=f'scene{seed}',
-        coord=coord,
-        color=np.repeat(255 * segment[:, None], 3, axis=1).astype(np.float32),
-        normal=np.tile(np.float32([0, 0, 1]), (num_points, 1)),
-        segment=segment,
-        images=np.zeros((0, 8, 8, 3), np.uint8),
-        tokens=np.zeros((0, 0, 0), np.float16),
-        links=Links(point=np.zeros(0, int), image=np.zeros(0, int), patch=np.zeros((0, 2))),
-    )
+    color = np.repeat(255 * segment[:, None], 3, axis=1).astype(np.float32)
+    normal = np.tile(np.float32([0, 0, 1]), (num_points, 1))
+    return labelled_scene(coord, segment, color, normal, name=f'scene{seed}')
 
 
 def small_encoder(drop_path=0.0):

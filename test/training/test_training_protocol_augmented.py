@@ -1,13 +1,11 @@
-import numpy as np
 import pytest
 import torch
+from training_scenes import slab
 
-from training.datasets.labelled import LabelledScene
 from training.evaluation.features import DenseFeatures, SceneFeatures
 from training.protocol.augmented import AugmentedCrops, train_on_scenes
 from training.protocol.config import LinearSection
 from training.protocol.level_set import make_level_set
-from training.structures import Links
 
 CPU = torch.device('cpu')
 EDGE = 0.1  # of a voxel [m]
@@ -36,26 +34,9 @@ class Points:
         return SceneFeatures(features=feat, inverse=torch.arange(len(scene.coord)))
 
 
-def scene(seed):
-    """A slab with four points per voxel."""
-    rng = np.random.default_rng(seed)
-    coord = rng.uniform(0, 1, (400, 3)).astype(np.float32) * np.float32([1, 1, EDGE])
-    return LabelledScene(
-        name=f'scene{seed}',
-        coord=coord,
-        color=np.full_like(coord, 100),
-        normal=np.zeros_like(coord),
-        segment=(coord[:, 0] > 0.5).astype(np.int64),
-        instance=None,
-        images=np.zeros((0, 8, 8, 3), np.uint8),
-        tokens=np.zeros((0, 0, 0), np.float16),
-        links=Links(point=np.zeros(0, int), image=np.zeros(0, int), patch=np.zeros((0, 2))),
-    )
-
-
 @pytest.fixture
 def crops():
-    return AugmentedCrops([scene(seed) for seed in range(3)], CONFIG, EDGE, seed=0)
+    return AugmentedCrops([slab(seed, EDGE) for seed in range(3)], CONFIG, EDGE, seed=0)
 
 
 def coords(crops, epoch, step=0):
@@ -68,9 +49,9 @@ def test_each_epoch_sees_each_scene_once_and_otherwise(crops):
     names = [crop.name for step in range(2) for crop in crops.batch(0, step)]
     assert sorted(names) == ['scene0', 'scene1', 'scene2']
     assert coords(crops, 0) == coords(crops, 0)
-    alone = AugmentedCrops([scene(0)], CONFIG, EDGE, seed=0)
+    alone = AugmentedCrops([slab(0, EDGE)], CONFIG, EDGE, seed=0)
     assert coords(alone, 0) != coords(alone, 1)
-    assert coords(alone, 0) != coords(AugmentedCrops([scene(0)], CONFIG, EDGE, seed=1), 0)
+    assert coords(alone, 0) != coords(AugmentedCrops([slab(0, EDGE)], CONFIG, EDGE, seed=1), 0)
 
 
 def test_the_order_of_scenes_changes_from_epoch_to_epoch(crops):
@@ -79,7 +60,7 @@ def test_the_order_of_scenes_changes_from_epoch_to_epoch(crops):
 
 
 def test_a_crop_is_a_part_of_an_augmented_scene(crops):
-    whole = scene(0)
+    whole = slab(0, EDGE)
     [crop] = AugmentedCrops([whole], CONFIG, EDGE, seed=0).batch(0, 0)
     assert MOST < len(crop.coord) < 0.7 * len(whole.coord)
     assert len(crop.coord) == len(crop.color) == len(crop.normal) == len(crop.segment)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from test_training_protocol_augmented import scene
+from training_scenes import slab
 
 from concerto_ros.errors import ConcertoError
 from training.evaluation.training_rows import half_features, measure_scaling
@@ -71,7 +71,7 @@ def cached(seed, most=20, encoder=HandMade):
         device=CPU,
     )  # fmt: skip
     regimes = Regimes(RegimesSection(points_per_scene='5'), ['a/scene0', 'a/scene1'], 0)
-    return cache_rows(source, [scene(0), scene(1)], regimes, most, seed)
+    return cache_rows(source, [slab(0, 0.1), slab(1, 0.1)], regimes, most, seed)
 
 
 def test_which_voxels_are_kept_of_a_scene_is_drawn_by_the_seed():
