@@ -14,6 +14,7 @@ from training.protocol.hierarchy import Hierarchy, Level
 from training.protocol.hierarchy_check import check_encoder, check_hierarchy
 
 CELLS = torch.tensor([[0, 0, 0], [1, 0, 2]])
+CPU = torch.device('cpu')
 SCENE = SimpleNamespace(name='scene', coord=np.float32([[-9, -9, -9], [-4, -5, -6]]))
 MINE = {'name': 'mine', 'num_channels': (4, 4), 'last': 1, 'facts': {'parameters': 3}}
 
@@ -44,9 +45,9 @@ def hierarchy(name='a', **changes):
 
 
 def test_cells_and_places_are_accepted():
-    check_hierarchy(hierarchy(), encoder(), SCENE)
-    check_hierarchy(hierarchy(feat=torch.zeros(2, 4).half(), stride=1), encoder(), SCENE)
-    check_hierarchy(hierarchy(feat=torch.zeros(0, 4), coord=CELLS[:0]), encoder(), SCENE)
+    check_hierarchy(hierarchy(), encoder(), SCENE, CPU)
+    check_hierarchy(hierarchy(feat=torch.zeros(2, 4).half(), stride=1), encoder(), SCENE, CPU)
+    check_hierarchy(hierarchy(feat=torch.zeros(0, 4), coord=CELLS[:0]), encoder(), SCENE, CPU)
     check_encoder(encoder(), 'python:mine:make')
 
 
@@ -55,6 +56,8 @@ def test_cells_and_places_are_accepted():
     ({'feat': torch.zeros(2, 4).long()}, r'feat must be an \(M, C\) float tensor'),
     ({'feat': np.zeros((2, 4))}, r'feat must be an \(M, C\) float tensor, found ndarray'),
     ({'feat': torch.zeros(3, 4)}, r'coord must be a \(3, 3\) tensor, a row for .* found \(2, 3'),
+    ({'feat': torch.zeros(2, 4, device='meta')}, 'feat lies on meta: put it on cpu'),
+    ({'coord': CELLS.to('meta')}, 'coord lies on meta: put it on cpu'),
     ({'coord': CELLS.numpy()}, r'coord must be a \(2, 3\) tensor, .* found ndarray'),
     ({'feat': torch.tensor([[0.0], [math.nan]])}, 'feat is not finite in 1 of 2 rows: check the '
      'weights$'),
@@ -69,7 +72,7 @@ def test_cells_and_places_are_accepted():
 ])  # fmt: skip
 def test_levels_that_cannot_be_read_are_refused(changes, sentence):
     with pytest.raises(ConcertoError, match=f'mine, scene: level "a": {sentence}'):
-        check_hierarchy(hierarchy(**changes), encoder(), SCENE)
+        check_hierarchy(hierarchy(**changes), encoder(), SCENE, CPU)
 
 
 @pytest.mark.parametrize(('changes', 'sentence'), [
@@ -84,35 +87,35 @@ def test_levels_that_cannot_be_read_are_refused(changes, sentence):
 ])  # fmt: skip
 def test_frames_that_cannot_be_used_are_refused(changes, sentence):
     with pytest.raises(ConcertoError, match=f'mine, scene: {sentence}'):
-        check_hierarchy(replace(hierarchy(), **changes), encoder(), SCENE)
+        check_hierarchy(replace(hierarchy(), **changes), encoder(), SCENE, CPU)
 
 
 def test_levels_are_those_that_the_encoder_tells_of():
     with pytest.raises(ConcertoError, match=r'gave levels of \(4, 4\) channels, but says \(4,\)'):
-        check_hierarchy(hierarchy(), encoder(num_channels=(4,)), SCENE)
+        check_hierarchy(hierarchy(), encoder(num_channels=(4,)), SCENE, CPU)
     with pytest.raises(ConcertoError, match='give each a name of its own'):
-        check_hierarchy(hierarchy(name='b'), encoder(), SCENE)
+        check_hierarchy(hierarchy(name='b'), encoder(), SCENE, CPU)
 
     with pytest.raises(ConcertoError, match='give each a name of its own, a text'):
-        check_hierarchy(hierarchy(name=1), encoder(), SCENE)
+        check_hierarchy(hierarchy(name=1), encoder(), SCENE, CPU)
 
 
 @pytest.mark.parametrize('given', [None, (torch.zeros(2, 4), CELLS)])
 def test_what_is_no_hierarchy_is_named(given):
     told = 'NoneType' if given is None else 'tuple of Tensor, Tensor'
     with pytest.raises(ConcertoError, match=f'mine, scene: must give a Hierarchy, .* {told}: '):
-        check_hierarchy(given, encoder(), SCENE)
+        check_hierarchy(given, encoder(), SCENE, CPU)
 
 
 def test_levels_are_finest_first_but_may_be_as_fine_as_the_one_before():
     fine, same, coarse = (level(name, stride=s) for name, s in (('a', 1), ('b', 1), ('c', 2.5)))
     places = level('d', coord=torch.zeros(2, 3) - 9, stride=None)
     of_four = encoder(num_channels=(4,) * 4)
-    check_hierarchy(of_levels(fine, same, coarse, places), of_four, SCENE)
-    check_hierarchy(of_levels(places, fine, same, coarse), of_four, SCENE)
+    check_hierarchy(of_levels(fine, same, coarse, places), of_four, SCENE, CPU)
+    check_hierarchy(of_levels(places, fine, same, coarse), of_four, SCENE, CPU)
     cause = 'level "b" of stride 1 comes after "c" of stride 2.5: give levels finest first'
     with pytest.raises(ConcertoError, match=cause):
-        check_hierarchy(of_levels(fine, coarse, places, same), of_four, SCENE)
+        check_hierarchy(of_levels(fine, coarse, places, same), of_four, SCENE, CPU)
 
 
 def test_places_lie_in_the_scene_or_close_to_it():
@@ -120,21 +123,21 @@ def test_places_lie_in_the_scene_or_close_to_it():
         return hierarchy(stride=None, coord=torch.tensor([[-9.0, -9, -9], [-5, -5, -5]]) + shift)
 
     for shift in (0.0, 4.0, -4.0, torch.tensor([5.5, 0, 0])):
-        check_hierarchy(places(shift), encoder(), SCENE)
+        check_hierarchy(places(shift), encoder(), SCENE, CPU)
     cause = (
         r'level "a": its places, \(0.0, -9.0, -9.0\) to \(4.0, -5.0, -5.0\), lie beside the '
         r'scene, \(-9.0, -9.0, -9.0\) to \(-4.0, -5.0, -6.0\): give them in the frame of the scene'
     )
     with pytest.raises(ConcertoError, match=cause):
-        check_hierarchy(places(torch.tensor([9.0, 0, 0])), encoder(), SCENE)
+        check_hierarchy(places(torch.tensor([9.0, 0, 0])), encoder(), SCENE, CPU)
 
 
 def test_precision_is_blamed_where_it_is_lowered():
     broken = hierarchy(feat=torch.full((2, 4), math.inf))
     with pytest.raises(ConcertoError, match=r'2 of 2 rows: check the weights, and try run.prec'):
-        check_hierarchy(broken, encoder(number_format='bf16'), SCENE)
+        check_hierarchy(broken, encoder(number_format='bf16'), SCENE, CPU)
     with pytest.raises(ConcertoError, match=r'2 of 2 rows: check the weights$'):
-        check_hierarchy(broken, encoder(number_format='fp32'), SCENE)
+        check_hierarchy(broken, encoder(number_format='fp32'), SCENE, CPU)
 
 
 @pytest.mark.parametrize(('changes', 'sentence'), [

@@ -15,7 +15,7 @@ class Level:
 
     Attributes:
         name: A text, unique in its hierarchy, such as 'decoder 2'.
-        feat: (M, C) float tensor, finite.
+        feat: (M, C) float tensor, finite; as coord on the device that the encoder was given.
         coord: (M, 3). With a stride: int64 cells of the level's lattice, from 0 on, no two
             equal; cell c covers base voxels c * stride up to (c + 1) * stride along each axis.
             Without: float places in the frame of the scene [m], of points or centres, finite.

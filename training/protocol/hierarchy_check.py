@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ def check_encoder(encoder: HierarchicalEncoder, asked: str) -> None:
 
 
 def check_hierarchy(
-    hierarchy: Hierarchy, encoder: HierarchicalEncoder, scene: LabelledScene
+    hierarchy: Hierarchy, encoder: HierarchicalEncoder, scene: LabelledScene, device: torch.device
 ) -> None:
     """Refuse a hierarchy that cannot be read.
 
@@ -39,11 +39,12 @@ def check_hierarchy(
         hierarchy: Of a scene.
         encoder: That gave it; a `number_format` of its own is that of `run.precision`.
         scene: That it was given.
+        device: Where its levels must lie.
 
     Raises:
         ConcertoError: It is not as `Hierarchy` and `Level` say, or as the encoder says.
     """
-    for problem in _problems(hierarchy, encoder, scene):
+    for problem in _problems(hierarchy, encoder, scene, device):
         raise ConcertoError(f'{encoder.name}, {scene.name}: {problem}')
 
 
@@ -73,7 +74,7 @@ def _of_members(encoder: HierarchicalEncoder) -> Iterator[str]:
 
 
 def _problems(
-    hierarchy: Hierarchy, encoder: HierarchicalEncoder, scene: LabelledScene
+    hierarchy: Hierarchy, encoder: HierarchicalEncoder, scene: LabelledScene, device: torch.device
 ) -> Iterator[str]:
     if not isinstance(hierarchy, Hierarchy) or not _is_row(hierarchy.levels, Level):
         given = hierarchy.levels if isinstance(hierarchy, Hierarchy) else hierarchy
@@ -83,7 +84,8 @@ def _problems(
         )
     yield from _of_frame(hierarchy)
     for level in hierarchy.levels:
-        for problem in _of_level(level, encoder, scene):
+        problems = chain(_of_tensors(level, device), _of_values(level, encoder, scene))
+        for problem in problems:
             yield f'level "{level.name}": {problem}'
     yield from _of_levels(hierarchy.levels, encoder)
 
@@ -97,7 +99,7 @@ def _of_frame(hierarchy: Hierarchy) -> Iterator[str]:
         yield f'voxel_size must be the edge of a base voxel [m], a float, found {voxel_size!r}'
 
 
-def _of_level(level: Level, encoder: HierarchicalEncoder, scene: LabelledScene) -> Iterator[str]:
+def _of_tensors(level: Level, device: torch.device) -> Iterator[str]:
     feat, coord = level.feat, level.coord
     if not isinstance(feat, Tensor) or feat.dim() != 2 or not feat.is_floating_point():
         yield f'feat must be an (M, C) float tensor, found {_told(feat)}'
@@ -106,6 +108,13 @@ def _of_level(level: Level, encoder: HierarchicalEncoder, scene: LabelledScene) 
             f'coord must be a ({len(feat)}, 3) tensor, a row for each of feat, found '
             f'{_told(coord)}'
         )
+    for name, found in {'feat': feat, 'coord': coord}.items():
+        if found.device.type != device.type:
+            yield f'{name} lies on {found.device}: put it on {device}, where the encoder shall run'
+
+
+def _of_values(level: Level, encoder: HierarchicalEncoder, scene: LabelledScene) -> Iterator[str]:
+    feat, coord = level.feat, level.coord
     if not feat.isfinite().all():
         number = int((~feat.isfinite().all(1)).sum())
         is_rounded = getattr(encoder, 'number_format', 'fp32') != 'fp32'

@@ -72,7 +72,7 @@ class HierarchySource:
                 nothing to read anywhere in the scene.
         """
         hierarchy = self._encoder(scene)
-        check_hierarchy(hierarchy, self._encoder, scene)
+        check_hierarchy(hierarchy, self._encoder, scene, self._device)
         if not self._geometry:
             self._warn_of_fine_cells(hierarchy)
         position, inverse = self._places(scene, hierarchy)
