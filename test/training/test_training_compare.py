@@ -11,7 +11,8 @@ from concerto_ros.errors import ConcertoError, ConfigError
 from training import compare
 from training.compare import stages
 from training.comparison.config import CompareConfig
-from training.comparison.report import ROWS, interval, write_report
+from training.comparison.report import ROWS, write_report
+from training.interval import interval
 from training.jobs import stages as jobs_stages
 from training.jobs.jobs import Job, check_jobs, run_jobs
 from training.made_by import has_record, write_made_by

@@ -8,8 +8,8 @@ import pytest
 
 from concerto_ros.config.tree import build
 from concerto_ros.errors import ConfigError
-from training.comparison.report import interval
 from training.evaluation.class_lists import class_list
+from training.interval import interval
 from training.protocol.config import ProtocolConfig
 from training.protocol.deviations import deviations
 from training.protocol.reference import (

@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 from training.comparison.masked_config import U_NETS, CompareMaskedConfig, Judged
 from training.comparison.masked_scores import COLUMNS, Scores, read_scores
-from training.comparison.report import interval
+from training.interval import interval
 
 _OF_ALL = tuple(column for column in COLUMNS if column.levels == 'all')
 _HOLDS, _NOT, _OPEN = 'holds', 'does not hold', 'is open'

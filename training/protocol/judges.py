@@ -109,8 +109,7 @@ class InstanceJudge:
         """Return average precision; NaN where the truth has no object."""
         result = self._scores.result()
         means = {name: getattr(result, name) for name in ('map', 'map50', 'map25')}
-        classes: Any = result.content()['classes']
-        return means, classes
+        return means, result.of_classes()
 
 
 @torch.no_grad()

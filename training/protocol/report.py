@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from concerto_ros.config.tree import Value
-from training.comparison.report import interval
 from training.datasets.whole_file import written_whole
+from training.interval import interval
 from training.protocol.earlier_results import RESULTS
 from training.protocol.reference import END_TO_END, OBJECTS_END_TO_END, published
 from training.protocol.regimes import Regime

@@ -1,4 +1,4 @@
-"""Scores of the instance probe over all scenes, and their table."""
+"""Scores of the instance probe over all scenes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,6 @@ from training.protocol.instances.cluster import Proposals
 from training.protocol.instances.rows import known_instances
 
 _LOOSE = 0.25
-_MEANS = ('map', 'map50', 'map25')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,24 +55,10 @@ class InstanceResult:
         """Mean of `ap25`."""
         return _mean(self.ap25)
 
-    def table(self) -> str:
-        """Return the average precision of each class in percent, and the means, in Markdown."""
+    def of_classes(self) -> dict[str, dict[str, float | None]]:
+        """Return the same by class for a JSON file; None where a class has no object."""
         columns = (self.ap, self.ap50, self.ap25, self.num_objects)
-        lines = [(name, *values) for name, *values in zip(self.names, *columns, strict=True)]
-        means = (self.map, self.map50, self.map25)
-        num_present = int((self.num_objects > 0).sum())
-        total = int(self.num_objects.sum())
-        lines.append((f'mean of the {num_present} in the truth', *means, total))
-        rows = ['| class | AP | AP50 | AP25 | objects |', '|---|---|---|---|---|']
-        for name, ap, ap50, ap25, count in lines:
-            shares = ' | '.join(_percent(value) for value in (ap, ap50, ap25))
-            rows.append(f'| {name} | {shares} | {count} |')
-        return '\n'.join(rows) + '\n'
-
-    def content(self) -> dict[str, object]:
-        """Return the same for a JSON file; None where a class has no object."""
-        columns = (self.ap, self.ap50, self.ap25, self.num_objects)
-        classes = {
+        return {
             name: {
                 'ap': _or_none(ap),
                 'ap50': _or_none(ap50),
@@ -84,8 +69,6 @@ class InstanceResult:
                 self.names, *(column.tolist() for column in columns), strict=True
             )
         }
-        means = {name: _or_none(getattr(self, name)) for name in _MEANS}
-        return {**means, 'classes': classes}
 
 
 class InstanceScores:
@@ -175,10 +158,6 @@ def _num_objects(found: list[Overlaps]) -> int:
 def _mean(values: NDArray[np.float64]) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float('nan')
-
-
-def _percent(value: float) -> str:
-    return f'{100 * value:.2f}' if np.isfinite(value) else '-'
 
 
 def _or_none(value: float) -> float | None:
