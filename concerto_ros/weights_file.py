@@ -145,8 +145,8 @@ def _umask() -> int:
 def _read_torch(path: Path) -> Any:
     is_zip = zipfile.is_zipfile(path)  # else it is of the time before torch 1.6, or damaged
     with path.open('rb') as file:
-        if file.read(1) not in (b'P', b'\x80'):  # of a zip file, of a pickle
-            raise ValueError('it is no file that torch writes')
+        if not is_zip and file.read(1) != b'\x80':  # with which a pickle begins
+            raise ValueError('it is cut off, or torch did not write it')
     if is_zip:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the check sums
             if damaged := archive.testzip():

@@ -85,9 +85,9 @@ def test_no_advice_of_a_library_is_passed_on(tmp_path):
     with pytest.raises(CheckpointError, match=cure) as caught:
         encoder_of(f'masked:{path}')
     assert len(str(caught.value).splitlines()) == 1
-    for text in ('epoch 3\n', 'hello world', '<html>'):
-        path.write_text(text)
-        with pytest.raises(CheckpointError, match=r'again \(it is no file that torch writes\)$'):
+    for content in (b'epoch 3\n', b'<html>', state(tmp_path).read_bytes()[:5000]):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r'\(it is cut off, or torch did not write'):
             encoder_of(f'concerto:{path}')
 
 
