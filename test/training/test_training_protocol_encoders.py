@@ -347,6 +347,11 @@ def test_of_equally_near_points_the_first_stands_for_the_voxel(scene):
 # --- what can go wrong -------------------------------------------------------------------
 
 
+def test_weights_for_outdoor_scans_are_refused():
+    with pytest.raises(ConfigError, match='concerto:large_outdoor wants outdoor scans'):
+        encoder_of('concerto:large_outdoor')
+
+
 @pytest.mark.parametrize('name', ['', 'concerto', 'concerto:', 'ptv3:base'])
 def test_names_of_no_kind_are_refused(name):
     with pytest.raises(ConfigError, match=r'encoder.name must be concerto:CHECKPOINT'):

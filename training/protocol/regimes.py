@@ -166,7 +166,8 @@ def _read_points(path: str) -> Mapping[str, NDArray[np.int64]]:
     """
     rebuild: Any = np.array(0).__reduce__()[0]
     old = (rebuild, 'numpy.core.multiarray._reconstruct')  # its name before NumPy 2
-    arrays = [np.ndarray, np.dtype, np.dtypes.Int64DType, np.dtypes.Int32DType, rebuild, old]
+    types = [type(np.dtype(code)) for code in ('i4', 'i8')]
+    arrays = [np.ndarray, np.dtype, *types, rebuild, old]
     with _unreadable_told('regimes.point_list', path):
         data = Path(path).read_bytes()
     try:

@@ -5,6 +5,7 @@ from operator import mul
 
 import torch
 
+from concerto_ros.errors import ConfigError
 from concerto_ros.model import (
     INDOOR,
     PointTransformerV3,
@@ -17,6 +18,8 @@ from training.evaluation.backbone_features import RANDOM, encoder_of, load_backb
 from training.evaluation.voxels import voxels_and_origin
 from training.protocol.encoders.facts import MEAN, frozen, network_facts
 from training.protocol.hierarchy import Hierarchy, Level
+
+_OUTDOOR = 'large_outdoor'
 
 
 class ConcertoEncoder:
@@ -75,7 +78,13 @@ def load_concerto(
 
     Raises:
         CheckpointError: The file cannot be used.
+        ConfigError: The weights are for outdoor scans.
     """
+    if checkpoint == _OUTDOOR:
+        raise ConfigError(
+            f'concerto:{checkpoint} wants outdoor scans, scaled and centred in another way than '
+            'the rooms of this protocol: choose concerto:large'
+        )
     if checkpoint == RANDOM:
         return load_backbone(checkpoint, size, seed), voxel_size
     model, report = load_checkpoint(checkpoint)
