@@ -16,14 +16,14 @@ from training.protocol.config import ProtocolConfig
 from training.protocol.deviations import deviations
 from training.protocol.earlier_results import refuse_other_results
 from training.protocol.encoders import code_of, depends_on_seed, make_encoder
+from training.protocol.evaluators import pass_scenes
 from training.protocol.hierarchy import HierarchicalEncoder
-from training.protocol.judges import pass_scenes
 from training.protocol.labelled_data import LabelledData, labelled_data
 from training.protocol.level_set import LevelSet, make_level_set
+from training.protocol.probe_training import ProbeTrainer, TrainedProbe
 from training.protocol.regimes import Regimes
 from training.protocol.report import EncoderReport, Entry, ProtocolReport
 from training.protocol.source import HierarchySource, level_sets
-from training.protocol.teaching import Taught, Teacher
 
 
 def run_protocol(config: ProtocolConfig) -> ProtocolReport:
@@ -46,7 +46,7 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
     device, folder = choose_device(config.run.device), make_folder(config.run.output)
     refuse_other_results(folder, settings_of(config))
     data = labelled_data(config)
-    attempts = _attempts(config, data, device)
+    seed_runs = _seed_runs(config, data, device)
     report = ProtocolReport(
         entries=(),
         encoders=(),
@@ -60,14 +60,14 @@ def run_protocol(config: ProtocolConfig) -> ProtocolReport:
         machine={'device': str(device), 'threads': torch.get_num_threads()},
         lists={},
     )
-    for attempt in attempts:
-        report = _judged(config, attempt, data, device, report)
+    for seed_run in seed_runs:
+        report = _judged(config, seed_run, data, device, report)
         report.write(folder)
     return report
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Attempt:
+class _SeedRun:
     """What is judged with one seed.
 
     Attributes:
@@ -83,7 +83,7 @@ class _Attempt:
     regimes: Regimes
 
 
-def _attempts(config: ProtocolConfig, data: LabelledData, device: torch.device) -> list[_Attempt]:
+def _seed_runs(config: ProtocolConfig, data: LabelledData, device: torch.device) -> list[_SeedRun]:
     """Return what is judged with each seed; one encoder for all, unless seeds make others."""
     seeds = config.run.numbers
     differing = seeds if depends_on_seed(config) else seeds[:1]
@@ -92,7 +92,7 @@ def _attempts(config: ProtocolConfig, data: LabelledData, device: torch.device) 
         encoders *= len(seeds)
     paths = [cloud.as_posix() for cloud in data.train.clouds]
     return [
-        _Attempt(
+        _SeedRun(
             seed=seed,
             encoder=encoder,
             level_sets=_level_sets(config, encoder),
@@ -104,35 +104,35 @@ def _attempts(config: ProtocolConfig, data: LabelledData, device: torch.device) 
 
 def _judged(
     config: ProtocolConfig,
-    attempt: _Attempt,
+    seed_run: _SeedRun,
     data: LabelledData,
     device: torch.device,
     report: ProtocolReport,
 ) -> ProtocolReport:
     """Train all probes on the features of an encoder, then let validation scenes pass once."""
-    source = _source(config, attempt.encoder, device)
-    teacher = Teacher(
+    source = _source(config, seed_run.encoder, device)
+    trainer = ProbeTrainer(
         config=config,
         classes=data.classes,
         source=source,
-        level_sets=attempt.level_sets,
+        level_sets=seed_run.level_sets,
         scenes=data.train,
-        regimes=attempt.regimes,
-        seed=attempt.seed,
+        regimes=seed_run.regimes,
+        seed=seed_run.seed,
         device=device,
     )
     seconds: dict[str, float] = {}
     with _timed(seconds, 'features'):
-        rows = teacher.cache()
+        rows = trainer.cache()
     with _timed(seconds, 'training'):
-        taught = list(teacher.teach(rows))
+        trained = list(trainer.train(rows))
     with _timed(seconds, 'validation'):
-        pass_scenes(source, data.validation, [one.judge for one in taught])
+        pass_scenes(source, data.validation, [one.evaluator for one in trained])
     return replace(
         report,
-        entries=[*report.entries, *(_entry(one, attempt) for one in taught)],
-        encoders=[*report.encoders, _told(config, attempt, source, seconds)],
-        lists={**report.lists, str(attempt.seed): attempt.regimes.lists()},
+        entries=[*report.entries, *(_entry(one, seed_run) for one in trained)],
+        encoders=[*report.encoders, _told(config, seed_run, source, seconds)],
+        lists={**report.lists, str(seed_run.seed): seed_run.regimes.lists()},
     )
 
 
@@ -162,15 +162,15 @@ def _level_sets(config: ProtocolConfig, encoder: HierarchicalEncoder) -> list[Le
 
 def _told(
     config: ProtocolConfig,
-    attempt: _Attempt,
+    seed_run: _SeedRun,
     source: HierarchySource,
     seconds: dict[str, float],
 ) -> EncoderReport:
-    encoder = attempt.encoder
+    encoder = seed_run.encoder
     return EncoderReport(
-        seed=attempt.seed,
+        seed=seed_run.seed,
         name=encoder.name,
-        facts={**encoder.facts, **code_of(config, attempt.seed)},
+        facts={**encoder.facts, **code_of(config, seed_run.seed)},
         levels=[(name, part.stop - part.start) for name, part in source.layout],
         last=encoder.last,
         seconds=seconds,
@@ -178,20 +178,20 @@ def _told(
     )
 
 
-def _entry(taught: Taught, attempt: _Attempt) -> Entry:
-    scores, classes = taught.judge.outcome()
+def _entry(trained: TrainedProbe, seed_run: _SeedRun) -> Entry:
+    scores, classes = trained.evaluator.outcome()
     return Entry(
-        seed=attempt.seed,
-        probe=taught.probe,
-        levels=taught.levels.name,
-        regime=taught.regime,
-        num_channels=taught.levels.num_channels,
-        num_scenes=len(attempt.regimes.scenes(taught.regime)),
-        num_rows=taught.num_rows,
-        num_left_out=taught.num_left_out,
+        seed=seed_run.seed,
+        probe=trained.probe,
+        levels=trained.levels.name,
+        regime=trained.regime,
+        num_channels=trained.levels.num_channels,
+        num_scenes=len(seed_run.regimes.scenes(trained.regime)),
+        num_rows=trained.num_rows,
+        num_left_out=trained.num_left_out,
         scores=scores,
         classes=classes,
-        seconds=taught.seconds,
+        seconds=trained.seconds,
     )
 
 

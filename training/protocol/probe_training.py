@@ -13,10 +13,10 @@ from training.datasets.labelled import LabelledScene
 from training.evaluation.class_lists import ClassList
 from training.protocol.augmented import AugmentedCrops, train_on_scenes
 from training.protocol.config import ProtocolConfig
+from training.protocol.evaluators import Evaluator, InstanceEvaluator, SegmentationEvaluator
 from training.protocol.feature_rows import LevelRows
 from training.protocol.instances.probe import InstanceProbe
 from training.protocol.instances.rows import InstanceRows
-from training.protocol.judges import InstanceJudge, Judge, SegmentationJudge
 from training.protocol.knn import KnnClassifier
 from training.protocol.level_set import LevelSet
 from training.protocol.linear import train_on_cache
@@ -25,11 +25,11 @@ from training.protocol.rows import CachedRows, LabelledRows, cache_rows
 from training.protocol.source import HierarchySource
 
 _log = logging.getLogger(__name__)
-_Teach = Callable[[CachedRows, LabelledRows, LevelSet], tuple[Judge, int]]
+_Train = Callable[[CachedRows, LabelledRows, LevelSet], tuple[Evaluator, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taught:
+class TrainedProbe:
     """A probe that was trained.
 
     Attributes:
@@ -39,7 +39,7 @@ class Taught:
         num_rows: As for `Entry`.
         num_left_out: As for `Entry`.
         seconds: Of training.
-        judge: Tells how good it is.
+        evaluator: Tells how good it is.
     """
 
     probe: str
@@ -48,11 +48,11 @@ class Taught:
     num_rows: int
     num_left_out: int
     seconds: float
-    judge: Judge
+    evaluator: Evaluator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher:
+class ProbeTrainer:
     """Trains the probes of one seed.
 
     Attributes:
@@ -103,7 +103,7 @@ class Teacher:
     def _on_scenes(self) -> bool:
         return self.config.linear.features == 'augmented'
 
-    def teach(self, rows: CachedRows | None) -> Iterator[Taught]:
+    def train(self, rows: CachedRows | None) -> Iterator[TrainedProbe]:
         """Yield each probe when it is trained; for objects only where whole ones have labels.
 
         Raises:
@@ -116,8 +116,8 @@ class Teacher:
                 elif rows is not None and (probe != 'instances' or not regime.points_per_scene):
                     yield from self._on_cache(probe, rows, regime)
 
-    def _on_cache(self, probe: str, rows: CachedRows, regime: Regime) -> Iterator[Taught]:
-        teachers: dict[str, _Teach] = {
+    def _on_cache(self, probe: str, rows: CachedRows, regime: Regime) -> Iterator[TrainedProbe]:
+        trainers: dict[str, _Train] = {
             'linear': self._linear,
             'knn': partial(self._knn, regime),
             'instances': self._objects,
@@ -125,33 +125,33 @@ class Teacher:
         labelled = rows.labelled[regime.points_per_scene].of_scenes(self.regimes.scenes(regime))
         for levels in self.level_sets:
             start = time.perf_counter()
-            judge, num_rows = teachers[probe](rows, labelled, levels)
+            evaluator, num_rows = trainers[probe](rows, labelled, levels)
             left_out = len(labelled) - num_rows
-            yield self._taught(probe, levels, regime, num_rows, left_out, start, judge)
+            yield self._trained(probe, levels, regime, num_rows, left_out, start, evaluator)
 
     def _linear(
         self, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
-    ) -> tuple[Judge, int]:
+    ) -> tuple[Evaluator, int]:
         names, config = self.classes.names, self.config.linear
         classifier = train_on_cache(
             rows, labelled, levels, len(names), config, self.seed, self.device
         )
-        return SegmentationJudge(classifier, levels, names), len(labelled)
+        return SegmentationEvaluator(classifier, levels, names), len(labelled)
 
     def _knn(
         self, regime: Regime, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
-    ) -> tuple[Judge, int]:
+    ) -> tuple[Evaluator, int]:
         names, config = self.classes.names, self.config.knn
         if regime.points_per_scene:  # few enough to compare with all
             config = replace(config, bank_per_class=0)
         classifier = KnnClassifier(
             rows, labelled, levels, len(names), config, self.seed, self.device
         )
-        return SegmentationJudge(classifier, levels, names), classifier.bank_size
+        return SegmentationEvaluator(classifier, levels, names), classifier.bank_size
 
     def _objects(
         self, rows: CachedRows, labelled: LabelledRows, levels: LevelSet
-    ) -> tuple[Judge, int]:
+    ) -> tuple[Evaluator, int]:
         mine = InstanceRows(
             feat=LevelRows(rows.feat, labelled.row, levels, self.device),
             label=labelled.label,
@@ -160,9 +160,9 @@ class Teacher:
             scene=labelled.scene,
         )
         classifier = self._instances.train(mine, self.seed)
-        return InstanceJudge(classifier, levels, self._instances.scores()), len(labelled)
+        return InstanceEvaluator(classifier, levels, self._instances.scores()), len(labelled)
 
-    def _linear_on_scenes(self, regime: Regime) -> Iterator[Taught]:
+    def _linear_on_scenes(self, regime: Regime) -> Iterator[TrainedProbe]:
         config, names = self.config.linear, self.classes.names
         start = time.perf_counter()
         scenes = RegimeScenes(self.scenes, self.regimes, regime)
@@ -171,10 +171,10 @@ class Teacher:
             self.source, crops, self.level_sets, len(names), config, self.seed, self.device
         )
         for classifier, levels in zip(classifiers, self.level_sets, strict=True):
-            judge = SegmentationJudge(classifier, levels, names)
-            yield self._taught('linear', levels, regime, 0, 0, start, judge)
+            evaluator = SegmentationEvaluator(classifier, levels, names)
+            yield self._trained('linear', levels, regime, 0, 0, start, evaluator)
 
-    def _taught(
+    def _trained(
         self,
         probe: str,
         levels: LevelSet,
@@ -182,16 +182,16 @@ class Teacher:
         num_rows: int,
         num_left_out: int,
         start: float,
-        judge: Judge,
-    ) -> Taught:
+        evaluator: Evaluator,
+    ) -> TrainedProbe:
         seconds = round(time.perf_counter() - start, 2)
         _log.info(
             'seed %d: %s of %s on levels %s in %.1f s',
             self.seed, probe, regime.title, levels.name, seconds,
         )  # fmt: skip
-        return Taught(
+        return TrainedProbe(
             probe=probe, levels=levels, regime=regime, num_rows=num_rows,
-            num_left_out=num_left_out, seconds=seconds, judge=judge,
+            num_left_out=num_left_out, seconds=seconds, evaluator=evaluator,
         )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ _ROWS = 1 << 14  # of features of a scene that are formed at once
 Outcome = tuple[Mapping[str, float], Mapping[str, Mapping[str, Any]]]  # means, and by class
 
 
-class Judge(Protocol):
+class Evaluator(Protocol):
     """Judges something trained by one validation scene after the other."""
 
     def look(self, feat: Tensor) -> None:
@@ -34,7 +34,7 @@ class Judge(Protocol):
         ...
 
 
-class SegmentationJudge:
+class SegmentationEvaluator:
     """Counts what a classifier says of each raw point: what it says of the point's voxel.
 
     Args:
@@ -48,17 +48,17 @@ class SegmentationJudge:
     ) -> None:
         self._classifier, self._levels, self._names = classifier, levels, names
         self._matrix = ConfusionMatrix(len(names))
-        self._said: list[Tensor] = []
+        self._predicted: list[Tensor] = []
 
     def look(self, feat: Tensor) -> None:
         """Classify the next features."""
-        self._said.append(self._classifier(self._levels.take(feat)))
+        self._predicted.append(self._classifier(self._levels.take(feat)))
 
     def end_scene(self, scene: LabelledScene, found: SceneFeatures) -> None:
         """Count the points of the scene."""
-        said = torch.cat(self._said)
-        self._matrix.add(scene.segment, said[found.inverse].cpu().numpy())
-        self._said = []
+        predicted = torch.cat(self._predicted)
+        self._matrix.add(scene.segment, predicted[found.inverse].cpu().numpy())
+        self._predicted = []
 
     def outcome(self) -> Outcome:
         """Return mIoU and the like.
@@ -79,7 +79,7 @@ class SegmentationJudge:
         return {name: getattr(scores, name) for name in means}, classes
 
 
-class InstanceJudge:
+class InstanceEvaluator:
     """Compares the objects that a classifier proposes with the true ones.
 
     Args:
@@ -92,18 +92,18 @@ class InstanceJudge:
         self, classifier: InstanceClassifier, levels: LevelSet, scores: InstanceScores
     ) -> None:
         self._classifier, self._levels, self._scores = classifier, levels, scores
-        self._said: list[VoxelReadings] = []
+        self._predicted: list[VoxelReadings] = []
 
     def look(self, feat: Tensor) -> None:
         """Read classes and offsets of the next features; objects are found in whole scenes."""
-        self._said.append(self._classifier.read(self._levels.take(feat)))
+        self._predicted.append(self._classifier.read(self._levels.take(feat)))
 
     def end_scene(self, scene: LabelledScene, found: SceneFeatures) -> None:
         """Find the objects of the scene, and compare."""
         place = voxel_places(scene, found.inverse, found.features.num_points)
-        proposals = self._classifier.propose(self._said, place)
+        proposals = self._classifier.propose(self._predicted, place)
         self._scores.add(proposals, found.inverse, scene)
-        self._said = []
+        self._predicted = []
 
     def outcome(self) -> Outcome:
         """Return average precision; NaN where the truth has no object."""
@@ -114,9 +114,9 @@ class InstanceJudge:
 
 @torch.no_grad()
 def pass_scenes(
-    source: FeatureSource, scenes: Sequence[LabelledScene], judges: Sequence[Judge]
+    source: FeatureSource, scenes: Sequence[LabelledScene], evaluators: Sequence[Evaluator]
 ) -> None:
-    """Ask a source once about each scene, and show it to every judge.
+    """Ask a source once about each scene, and show it to every evaluator.
 
     Raises:
         ConcertoError: What the source gives cannot be used.
@@ -127,7 +127,7 @@ def pass_scenes(
         rows = torch.arange(found.features.num_points, device=found.inverse.device)
         for part in torch.split(rows, _ROWS):
             feat = found.features.select(part)
-            for judge in judges:
-                judge.look(feat)
-        for judge in judges:
-            judge.end_scene(scene, found)
+            for evaluator in evaluators:
+                evaluator.look(feat)
+        for evaluator in evaluators:
+            evaluator.end_scene(scene, found)

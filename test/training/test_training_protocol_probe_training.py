@@ -6,9 +6,9 @@ from training.evaluation.class_lists import ClassList
 from training.protocol.config import KnnSection, ProtocolConfig, RegimesSection, SamplingSection
 from training.protocol.feature_rows import RowParts
 from training.protocol.level_set import make_level_set
+from training.protocol.probe_training import ProbeTrainer
 from training.protocol.regimes import Regimes
 from training.protocol.rows import CachedRows, LabelledRows
-from training.protocol.teaching import Teacher
 
 LEVELS = [make_level_set('all', [0], [2], is_unit=False)]
 
@@ -20,7 +20,7 @@ def labelled(row):
 def test_a_bank_of_few_points_is_not_thinned():
     regimes = RegimesSection(points_per_scene='6')
     config = ProtocolConfig(probes='knn', regimes=regimes, knn=KnnSection(bank_per_class=2))
-    teacher = Teacher(
+    trainer = ProbeTrainer(
         config=config, classes=ClassList('custom', ('a', 'b')), source=None, level_sets=LEVELS,
         scenes=[], regimes=Regimes(regimes, ['scene0'], 0), seed=0, device=torch.device('cpu'),
     )  # fmt: skip
@@ -30,7 +30,7 @@ def test_a_bank_of_few_points_is_not_thinned():
         offset=torch.zeros(10, 3),
         has_offset=torch.zeros(10, dtype=torch.bool),
     )
-    whole, few = teacher.teach(rows)
+    whole, few = trainer.train(rows)
     assert (whole.num_rows, whole.num_left_out) == (2 * 2, 10 - 4)
     assert (few.num_rows, few.num_left_out) == (6, 0)
 
