@@ -118,7 +118,7 @@ def test_judging_computes_as_told_and_tells_it(calls, name):
     assert used != {select_backend('torch', CPU).convolve}
 
 
-def test_what_repeats_bit_by_bit_is_the_default():
+def test_torch_and_sdpa_are_the_defaults():
     for encoder in ('masked:random#hunet/nano', 'concerto:random#nano'):
         facts = make_encoder(build(ProtocolConfig, {'encoder.name': encoder}), 0, CPU).facts
         assert (facts['convolution'], facts['attention']) == ('torch', 'sdpa')
