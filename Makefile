@@ -14,7 +14,7 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 .PHONY: demo test bench lint gpu-check
 demo: $(READY) ; .venv/bin/python -m concerto_ros.ros.demo
-test: $(READY) .venv/training ; .venv/bin/python -m pytest
+test: $(READY) .venv/training ; .venv/bin/python -m pytest -n 2 --dist loadfile
 bench: $(READY) .venv/bench ; .venv/bin/python -m bench
 lint: $(READY) ; .venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy
 gpu-check: $(READY) .venv/training ; CONCERTO_REQUIRE=gpu .venv/bin/python -m pytest -m gpu && .venv/bin/python -m bench.gpu && .venv/bin/python -m bench.gpu_training

@@ -5,6 +5,7 @@ in which nothing ran is never green.
 """
 
 import importlib.util
+import logging
 import os
 import random
 import signal
@@ -104,6 +105,16 @@ def seeded():
     """Start every test with the same random numbers."""
     random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def own_log():
+    """Take away the log that a command sets up: the next test has another terminal."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if handler in before]
+    root.setLevel(level)
 
 
 @pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])

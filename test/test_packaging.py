@@ -212,7 +212,7 @@ def make(*arguments, **variables):
     ('target', 'more', 'command'),
     [
         ('demo', [], '.venv/bin/python -m concerto_ros.ros.demo'),
-        ('test', ['training'], '.venv/bin/python -m pytest'),
+        ('test', ['training'], '.venv/bin/python -m pytest -n 2 --dist loadfile'),
         ('bench', ['bench'], '.venv/bin/python -m bench'),
         ('lint', [], '.venv/bin/ruff check && .venv/bin/ruff format --check && .venv/bin/mypy'),
         (
