@@ -1,6 +1,9 @@
 """`concerto inspect` on every kind of file."""
 
 import hashlib
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -156,3 +159,12 @@ def test_a_file_that_cannot_be_read_ends_in_one_sentence(tmp_path, inspect, cont
     assert (code, said) == (2, {})
     assert errors.startswith(f'concerto: {path}: ')
     assert errors.count('\n') == 1
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, '-m', 'concerto_ros.cli', 'inspect', 'nano']
+    run = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (run.returncode, run.stderr) == (0, '')

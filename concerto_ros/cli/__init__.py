@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,12 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     try:
         args.run(args)
+        sys.stdout.flush()
     except ConcertoError as err:
         print(f'concerto: {" ".join(str(err).split())}', file=sys.stderr)
         return _FAILED
     except KeyboardInterrupt:
         print(f'concerto: interrupted; {args.interrupted}', file=sys.stderr)
         return _INTERRUPTED
+    except BrokenPipeError:  # who reads, as head does, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
     return _OK
 
 
