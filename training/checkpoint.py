@@ -116,6 +116,8 @@ def load_state(
         return TrainingState(**content)
     except FileNotFoundError as err:
         raise CheckpointError(f'{path}: there is no such file') from err
+    except OSError as err:
+        raise CheckpointError(f'{path}: cannot be read ({err.strerror or err})') from err
     except Exception as err:  # what damaged files raise is open-ended, and no advice for users
         raise CheckpointError(
             f'{path}: is no whole state of training, but damaged or something else; {cure}'

@@ -6,7 +6,7 @@ import torch
 from concerto_ros.config.tree import build
 from concerto_ros.errors import CheckpointError
 from concerto_ros.model import save_checkpoint
-from training.checkpoint import LAST, TrainingState, save_state
+from training.checkpoint import LAST, TrainingState, load_state, save_state
 from training.evaluation.backbone_features import load_backbone
 from training.export import export
 from training.networks.config import NetworkSection
@@ -98,3 +98,8 @@ def test_networks_that_the_node_does_not_run_are_not_exported(tmp_path, make, ki
     with pytest.raises(CheckpointError, match=f'{cause}{kind}:{path} by training.evaluate, or'):
         export(path, tmp_path / 'out.safetensors')
     assert not (tmp_path / 'out.safetensors').exists()
+
+
+def test_what_the_system_refuses_is_not_called_damaged(tmp_path):
+    with pytest.raises(CheckpointError, match=f'^{tmp_path}: cannot be read \\(Is a directory'):
+        load_state(tmp_path)

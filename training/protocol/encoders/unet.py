@@ -98,8 +98,10 @@ class UNetEncoder:
         return Hierarchy(levels=levels, voxel_size=self._voxel_size, origin=origin)
 
     def _voxels(self, scene: LabelledScene) -> tuple[PointBatch, Tensor]:
+        """Return what stands for the points, and where the voxels begin."""
         if self.network.mean_voxels:
-            return mean_points(scene, self._voxel_size, self._device)
+            prepared, origin = voxels_and_origin(scene, self._voxel_size, self._device)
+            return prepared.points, origin
         if self._noise is None:
             return nearest_points(scene, self._voxel_size, self._device)
         return drawn_points(scene, self._voxel_size, self._device, self._noise)
@@ -116,18 +118,6 @@ def _parts(network: UNet, family: Family) -> list[nn.Module]:
     if family != 'encoder':
         return [network]
     return [network.get_submodule(name) for name in network.encoder_parts]
-
-
-def mean_points(
-    scene: LabelledScene, voxel_size: float, device: torch.device
-) -> tuple[PointBatch, Tensor]:
-    """Return the voxels of a scene, each as the mean of its points, and their origin.
-
-    In training a voxel is one of its points, drawn; the node, and what else judges a Concerto
-    encoder, give it means.
-    """
-    prepared, origin = voxels_and_origin(scene, voxel_size, device)
-    return prepared.points, origin
 
 
 def nearest_points(
